@@ -1,0 +1,1 @@
+"""lookalike: asks a running lookaliked, and prints what it answers."""

@@ -1,0 +1,96 @@
+"""What the daemon answers: schema 1 of its HTTP interface."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+SCHEMA = 1
+
+
+class Match(TypedDict):
+    """One photo, the most similar first; `paths` are all its files."""
+
+    score: float
+    id: str
+    paths: list[str]
+    width: int
+    height: int
+    format: str
+    taken_at: str
+    bytes: int
+
+
+class SearchAnswer(TypedDict):
+    """The answer to POST /v1/search, as far as this command reads it."""
+
+    schema: int
+    model: str
+    metric: str
+    took_ms: float
+    results: list[Match]
+
+
+class Folder(TypedDict):
+    """One watched folder; `note` is a sentence or empty."""
+
+    path: str
+    watch: Literal["events", "poll"]
+    state: str
+    files: int
+    note: str
+
+
+class Reconciliation(TypedDict):
+    """The last comparison of the folders with the index."""
+
+    finished_at: str
+    seconds: float
+    files: int
+    added: int
+    changed: int
+    removed: int
+
+
+class Model(TypedDict):
+    """One encoder and how many photos its collection holds."""
+
+    name: str
+    dim: int
+    metric: str
+    collection: str
+    photos: int
+    provider: str
+
+
+class Store(TypedDict):
+    """One of the two stores; `reason` says why it is away."""
+
+    name: str
+    url: str
+    embedded: bool
+    state: Literal["ok", "away"]
+    reason: str
+
+
+class StatusAnswer(TypedDict):
+    """The answer to GET /v1/status."""
+
+    schema: int
+    version: str
+    state: Literal["up to date", "indexing", "degraded", "starting"]
+    reasons: list[str]
+    uptime_seconds: float
+    library: str
+    data_dir: str
+    folders: list[Folder]
+    photos: int
+    files: int
+    pending: int
+    oldest_pending_seconds: float
+    lag_seconds: float | None
+    failures: int
+    held_deletions: int
+    encoded: int
+    last_reconcile: Reconciliation | None
+    models: list[Model]
+    stores: list[Store]

@@ -1,0 +1,181 @@
+"""The daemon's HTTP interface over its Unix socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from urllib.parse import urlencode
+
+from cli.answers import SCHEMA, SearchAnswer, StatusAnswer
+from cli.errors import CliError, DaemonUnreachable, RefusedError
+from daemon.paths import SOCKET_PATH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+AnswerT = TypeVar("AnswerT", SearchAnswer, StatusAnswer)
+
+
+@dataclass(frozen=True)
+class Reply(Generic[AnswerT]):
+    """An answer, and the bytes it was read from."""
+
+    answer: AnswerT
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked about a photo: how many photos, and by which model (None: the daemon's first)."""
+
+    limit: int
+    model: str | None = None
+
+    def target(self) -> str:
+        """Return the request target."""
+        fields = {"limit": str(self.limit)} | ({"model": self.model} if self.model else {})
+        return "/v1/search?" + urlencode(fields, errors="surrogateescape")
+
+
+class Client:
+    """One connection to the daemon, opened by the first request and kept for the next.
+
+    Every method raises DaemonUnreachable when no answer comes within `timeout_seconds` of silence, RefusedError when
+    the answer is an error, and CliError when it is not understood.
+    """
+
+    def __init__(self, socket_path: Path, *, timeout_seconds: float) -> None:
+        self._socket_path = socket_path
+        self._timeout_seconds = timeout_seconds
+        self._connection = _UnixConnection(socket_path, timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a later request opens it again."""
+        self._connection.close()
+
+    def status(self) -> Reply[StatusAnswer]:
+        """Return what the daemon says about itself."""
+        return self._exchange("GET", "/v1/status", None, {})
+
+    def search_path(self, path: str, stat: os.stat_result, query: Query) -> Reply[SearchAnswer]:
+        """Ask by the vector stored for `path`; RefusedError("not_in_library") when it is unknown or has changed since."""
+        # json escapes to ASCII, so a name that is not UTF-8 travels as lone surrogates: os.fsencode() restores its bytes.
+        body = json.dumps({"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}).encode("ascii")
+        return self._exchange("POST", query.target(), body, {"Content-Type": "application/json"})
+
+    def search_bytes(self, chunks: Iterator[bytes], size: int | None, query: Query) -> Reply[SearchAnswer]:
+        """Ask by an image's bytes; of unknown size (None) they travel in chunked transfer encoding."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        try:
+            return self._exchange("POST", query.target(), self._until_answered(chunks), headers)
+        finally:
+            # After an early answer the body is not complete, and the connection is of no further use.
+            self.close()
+
+    def _until_answered(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield `chunks` until the daemon speaks: "too large" comes early, and a pipe may have no end."""
+        for chunk in chunks:
+            if select.select([self._connection.sock], [], [], 0)[0]:
+                return
+            yield chunk
+
+    def _exchange(
+        self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]
+    ) -> Reply[Any]:
+        try:
+            self._send(method, target, body, headers)
+            with self._connection.getresponse() as response:
+                status, raw = response.status, response.read()
+        except TimeoutError as error:
+            message = f"lookaliked did not answer within {self._timeout_seconds:g} seconds (on {self._socket_path})"
+            raise DaemonUnreachable(message) from error
+        except (OSError, HTTPException) as error:
+            message = f"lookaliked closed the connection before it answered (on {self._socket_path})"
+            raise DaemonUnreachable(message) from error
+        return Reply(self._decode(status, raw), raw)
+
+    def _send(self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]) -> None:
+        # The daemon may answer and hang up before it has read everything: the answer is there although sending failed.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.request(method, target, body=body, headers=headers)
+
+    def _decode(self, status: int, raw: bytes) -> Any:
+        try:
+            answer = json.loads(raw)
+        except ValueError as error:
+            raise CliError(self._not_understood(status)) from error
+        schema = answer.get("schema") if isinstance(answer, dict) else None
+        if not isinstance(schema, int):
+            raise CliError(self._not_understood(status))
+        if schema != SCHEMA:
+            message = (
+                f"this lookalike is older than the daemon: it knows schema {SCHEMA}, the daemon answers in {schema}"
+            )
+            raise CliError(message)
+        if "error" in answer:
+            raise RefusedError(answer["error"]["code"], answer["error"]["message"])
+        return answer
+
+    def _not_understood(self, status: int) -> str:
+        return f"what listens on {self._socket_path} does not answer like lookaliked (HTTP status {status})"
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+        self._timeout_seconds = timeout_seconds
+
+    def connect(self) -> None:
+        if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES:
+            message = (
+                f"the socket's path is longer than the {SOCKET_PATH_BYTES} bytes that a socket can have: {self._path}"
+            )
+            raise DaemonUnreachable(message)
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._connect_socket(self.sock)
+        except OSError as error:
+            self.close()
+            raise self._unreachable(error) from error
+
+    def _connect_socket(self, sock: socket.socket) -> None:
+        # With settimeout() alone, connect() to a Unix socket fails at once when its backlog is full, instead of waiting.
+        seconds, fraction = divmod(self._timeout_seconds, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(fraction * 1e6)))
+        sock.connect(os.fspath(self._path))
+        sock.settimeout(self._timeout_seconds)
+
+    def _unreachable(self, error: OSError) -> DaemonUnreachable:
+        path = self._path
+        match error:
+            case FileNotFoundError() | ConnectionRefusedError():
+                message = (
+                    f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
+                )
+            case PermissionError():
+                message = f"you may not ask this lookaliked: permission denied on {path}"
+            case BlockingIOError():
+                message = f"lookaliked did not take the connection within {self._timeout_seconds:g} seconds (on {path})"
+            case _:
+                message = f"cannot connect to {path}: {error.strerror or error}"
+        return DaemonUnreachable(message)

@@ -1,0 +1,64 @@
+"""The command `lookalike`: the application, and the one place where an error becomes a sentence and an exit code."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli import commands, output
+from cli.errors import CliError, OutputClosedError
+
+HELP = """
+Find similar photos in a library that lookaliked keeps indexed.
+
+\b
+Examples:
+  lookaliked run ~/Pictures      watch a folder (in another terminal)
+  lookalike status               see what it is doing
+  lookalike search cat.jpg       find photos that look like this one
+
+\b
+Exit codes:
+  0   done
+  1   an error, in one sentence on standard error
+  2   wrong usage
+  69  the daemon cannot be reached
+  78  bad configuration (lookaliked only)
+"""
+
+# Without rich markup, neither help nor errors import rich; the daemon's answers are plain text too.
+app = typer.Typer(
+    name="lookalike",
+    help=HELP,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command(help=commands.SEARCH_HELP)(commands.search)
+app.command(help=commands.STATUS_HELP)(commands.status)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=commands.version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    try:
+        app(prog_name="lookalike")
+    except OutputClosedError as error:
+        sys.exit(error.exit_code)
+    except CliError as error:
+        output.notice(str(error))
+        sys.exit(error.exit_code)
+    sys.exit()
+
+
+if __name__ == "__main__":
+    main()

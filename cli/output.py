@@ -1,0 +1,87 @@
+"""The only place that prints: data to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cli.errors import CliError, OutputClosedError
+from cli.report import printable, search_lines, status_lines
+
+if TYPE_CHECKING:
+    from cli.answers import SearchAnswer, StatusAnswer
+    from cli.client import Reply
+
+
+def search(answer: SearchAnswer) -> None:
+    """Print scores and paths for a person."""
+    _lines(search_lines(answer))
+
+
+def paths(answer: SearchAnswer, *, separator: bytes) -> None:
+    """Print the exact bytes of every path, each followed by `separator`."""
+    found = [path for match in answer["results"] for path in match["paths"]]
+    _write(b"".join(os.fsencode(path) + separator for path in found))
+
+
+def status(answer: StatusAnswer) -> None:
+    """Print the status for a person, in colour on a terminal unless NO_COLOR says otherwise (https://no-color.org)."""
+    _lines(status_lines(answer, now=time.time(), colour=_colour_wanted()))
+
+
+def as_json(reply: Reply[SearchAnswer] | Reply[StatusAnswer]) -> None:
+    """Print the daemon's JSON unchanged; on a terminal, indented."""
+    raw = json.dumps(reply.answer, indent=2).encode("ascii") if _on_terminal() else reply.raw
+    _write(raw.rstrip(b"\n") + b"\n")
+
+
+def text(line: str) -> None:
+    """Print one line of data."""
+    _lines([line])
+
+
+def notice(sentence: str) -> None:
+    """Say something that is not data."""
+    # Where there is nobody left to tell, the exit code still speaks.
+    with suppress(OSError):
+        print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _colour_wanted() -> bool:
+    return _on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _lines(lines: list[str]) -> None:
+    # Where the locale cannot show a character, its escape is better than no output.
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
+    _write("".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace"))
+
+
+def _write(data: bytes) -> None:
+    if sys.stdout is None:
+        # So it is when the caller closed it; its descriptor may be the daemon's socket by now.
+        raise CliError("the output cannot be written: standard output is closed")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        _discard_stdout()
+        raise OutputClosedError from error
+    except OSError as error:
+        _discard_stdout()
+        raise CliError(f"the output cannot be written: {error.strerror or error}") from error
+
+
+def _discard_stdout() -> None:
+    # The interpreter flushes what is left when it ends, and would report the same error a second time.
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

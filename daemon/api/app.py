@@ -1,0 +1,166 @@
+"""The routes: /v1/search, /v1/status, /v1/health."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.routing import Route
+
+from daemon.api import schema
+from daemon.errors import ModelError, QueryError, StoreError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from daemon.api.queries import Queries
+    from daemon.api.status import Status
+
+log = logging.getLogger(__name__)
+
+ERRORS = {
+    "bad_request": 400,
+    "not_found": 404,
+    "not_in_library": 404,
+    "unknown_model": 404,
+    "method_not_allowed": 405,
+    "too_large": 413,
+    "not_an_image": 422,
+    "internal": 500,
+    "unavailable": 503,
+}
+"""Every error code, and the HTTP status it comes with."""
+
+
+def build(queries: Queries, status: Status, *, max_bytes: int, default_limit: int) -> Starlette:
+    """Return the application; a request body may have up to `max_bytes`."""
+    routes = _Routes(queries, status, max_bytes, default_limit)
+    return Starlette(
+        routes=[
+            Route("/v1/search", routes.search, methods=["POST"]),
+            Route("/v1/status", routes.status, methods=["GET"]),
+            Route("/v1/health", routes.health, methods=["GET"]),
+        ],
+        exception_handlers={
+            QueryError: _query_error,
+            StoreError: _store_error,
+            ModelError: _model_error,
+            404: _not_found,
+            405: _not_allowed,
+            Exception: _unexpected,
+        },
+    )
+
+
+class _Routes:
+    def __init__(self, queries: Queries, status: Status, max_bytes: int, default_limit: int) -> None:
+        self._queries = queries
+        self._status = status
+        self._max_bytes = max_bytes
+        self._default_limit = default_limit
+
+    async def search(self, request: Request) -> Response:
+        limit, model = self._limit(request), request.query_params.get("model", "")
+        body = await self._body(request)
+        if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
+            answer = await run_in_threadpool(self._search_stored, body, limit, model)
+        else:
+            answer = await run_in_threadpool(self._queries.by_bytes, body, limit=limit, model=model)
+        return _respond(answer)
+
+    async def status(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+        return _respond(await run_in_threadpool(self._status.answer))
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+        return _respond(self._status.health())
+
+    def _search_stored(self, body: bytes, limit: int, model: str) -> schema.SearchAnswer:
+        asked = _json_object(body)
+        path, photo = asked.get("path"), asked.get("id")
+        if isinstance(path, str) and photo is None:
+            size, mtime_ns = _whole_number(asked, "size"), _whole_number(asked, "mtime_ns")
+            return self._queries.by_path(path, size, mtime_ns, limit=limit, model=model)
+        if isinstance(photo, str | int) and not isinstance(photo, bool) and path is None:
+            return self._queries.by_id(str(photo), limit=limit, model=model)
+        raise QueryError("bad_request", "the body must be an object with either a 'path' or an 'id'")
+
+    def _limit(self, request: Request) -> int:
+        given = request.query_params.get("limit")
+        if given is None:
+            return self._default_limit
+        if not given.isascii() or not given.isdigit():
+            raise QueryError("bad_request", f"the limit must be a whole number, not {given!r}")
+        return int(given[:9])
+
+    async def _body(self, request: Request) -> bytes:
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            raise self._too_large()
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise self._too_large()
+        return bytes(body)
+
+    def _too_large(self) -> QueryError:
+        return QueryError(
+            "too_large",
+            f"the query has more than {self._max_bytes:,} bytes, which is what limits.max_file_bytes allows",
+        )
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise QueryError("bad_request", "the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise QueryError("bad_request", "the body must be a JSON object")
+    if "\0" in str(value.get("path")):
+        raise QueryError("bad_request", "a path holds no NUL character")
+    return value
+
+
+def _whole_number(asked: dict[str, Any], key: str) -> int | None:
+    value = asked.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise QueryError("bad_request", f"'{key}' must be a whole number")
+    return value
+
+
+def _respond(answer: schema.Answer, status: int = 200) -> Response:
+    return Response(answer.json_bytes(), status_code=status, media_type="application/json")
+
+
+def _error(code: str, message: str) -> Response:
+    return _respond(schema.ErrorAnswer(error=schema.Error(code=code, message=message)), ERRORS[code])
+
+
+async def _query_error(_: Request, error: Exception) -> Response:
+    return _error(error.code if isinstance(error, QueryError) else "bad_request", str(error))
+
+
+async def _store_error(_: Request, error: Exception) -> Response:
+    return _error("unavailable", f"{error}; try again in a moment")
+
+
+async def _model_error(_: Request, error: Exception) -> Response:
+    return _error("not_an_image", f"the query gives no vector: {error}")
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return _error("not_found", f"there is nothing at {request.url.path}; see /v1/search, /v1/status, /v1/health")
+
+
+async def _not_allowed(request: Request, _: Exception) -> Response:
+    return _error("method_not_allowed", f"{request.method} is not a method of {request.url.path}")
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return _error("internal", "the daemon could not answer; its log says why")

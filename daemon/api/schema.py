@@ -1,0 +1,128 @@
+"""What the HTTP interface answers: version 1 of its JSON. A key may be added within a version, never removed or changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA: Literal[1] = 1
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = Field(default=SCHEMA, serialization_alias="schema")
+
+    def json_bytes(self) -> bytes:
+        r"""Return the answer as ASCII JSON: a byte 0xNN of a name that is no UTF-8 is \udcNN, Python's surrogateescape."""
+        return json.dumps(self.model_dump(by_alias=True)).encode("ascii")
+
+
+class Error(BaseModel):
+    code: str
+    """For programs: see ERRORS in daemon/api/app.py."""
+    message: str
+    """For people: one sentence."""
+
+
+class ErrorAnswer(Answer):
+    error: Error
+
+
+class Query(BaseModel):
+    by: Literal["path", "id", "bytes"]
+    id: str | None
+    """The photo that was asked for, where it is known; ids are strings, since they have 63 bits and JSON numbers 53."""
+
+
+class Result(BaseModel):
+    score: float
+    """What the model's metric says: cosine similarity from -1 to 1, or a distance."""
+    id: str
+    paths: list[str]
+    """Every file that holds the photo."""
+    width: int
+    height: int
+    format: str
+    taken_at: str
+    """ISO 8601 without a zone, as the camera wrote it; empty when the file does not say."""
+    bytes: int
+
+
+class SearchAnswer(Answer):
+    model: str
+    metric: str
+    query: Query
+    took_ms: float
+    results: list[Result]
+
+
+class FolderStatus(BaseModel):
+    path: str
+    watch: str
+    """events, or poll."""
+    state: str
+    """starting, watching, polling, missing, unreadable, or held."""
+    files: int
+    held_deletions: int
+    note: str
+
+
+class LastReconcile(BaseModel):
+    finished_at: str
+    seconds: float
+    files: int
+    added: int
+    changed: int
+    removed: int
+
+
+class ModelStatus(BaseModel):
+    name: str
+    dim: int
+    metric: str
+    collection: str
+    photos: int
+    provider: str
+
+
+class StoreStatus(BaseModel):
+    name: str
+    url: str
+    embedded: bool
+    state: Literal["ok", "away"]
+    reason: str
+    restarts: int
+    """How often the embedded server was started again."""
+
+
+class StatusAnswer(Answer):
+    version: str
+    state: Literal["up to date", "indexing", "degraded", "starting"]
+    reasons: list[str]
+    """Why it is degraded, a sentence each."""
+    uptime_seconds: float
+    library: str
+    data_dir: str
+    folders: list[FolderStatus]
+    photos: int
+    files: int
+    pending: int
+    oldest_pending_seconds: float
+    lag_seconds: float | None
+    """Median of the last hundred changes: from the event to the photo being found, or no longer being found."""
+    failures: int
+    held_deletions: int
+    encoded: int
+    """Photos encoded since the start."""
+    overflows: int
+    """How often the kernel dropped events, and everything was compared anew."""
+    last_reconcile: LastReconcile | None
+    models: list[ModelStatus]
+    stores: list[StoreStatus]
+
+
+class HealthAnswer(Answer):
+    status: Literal["ok", "degraded"]

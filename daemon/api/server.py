@@ -1,0 +1,111 @@
+"""Serve the application on a Unix socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from daemon.errors import ConfigError
+from daemon.lifecycle import Worker
+from daemon.paths import SOCKET_PATH_BYTES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.applications import Starlette
+
+BACKLOG = 128
+START_SECONDS = 10.0
+
+
+class Server:
+    """HTTP on the Unix socket at `path`, which only its owner may use.
+
+    The caller holds the data directory's lock, so that a socket file which is there and answers nobody is a dead daemon's.
+    """
+
+    name = "api"
+
+    def __init__(self, app: Starlette, path: Path) -> None:
+        self._path = path
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5, server_header=False
+            )
+        )
+        self._socket: socket.socket | None = None
+        self._worker = Worker("api", self._serve)
+
+    def start(self) -> None:
+        """Bind the socket; ConfigError when it cannot be, with the key to change."""
+        self._socket = bind(self._path)
+        self._worker.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._server.started and self._worker.alive and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._worker.check()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._worker.join()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    def check(self) -> None:
+        self._worker.check()
+
+    def _serve(self) -> None:
+        assert self._socket is not None  # noqa: S101 - for the type checker
+        self._server.run(sockets=[self._socket])
+
+
+def bind(path: Path) -> socket.socket:
+    """Return a listening Unix socket at `path`, readable and writable by its owner alone."""
+    _check_length(path)
+    if _answers(path):
+        raise ConfigError(str(path), ["another daemon answers on this socket; set 'socket' to another path"])
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            server.bind(os.fspath(path))
+        finally:
+            os.umask(before)
+        server.listen(BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            str(path),
+            [f"the socket cannot be made: {(error.strerror or str(error)).lower()}; set 'socket' to another path"],
+        ) from error
+    return server
+
+
+def _check_length(path: Path) -> None:
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_BYTES:
+        raise ConfigError(
+            str(path),
+            [
+                f"the path of a socket has at most {SOCKET_PATH_BYTES} bytes, and this one has {length}; set 'socket' to a shorter one"
+            ],
+        )
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,170 @@
+"""How the daemon is doing, from what its parts say of themselves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import daemon
+from daemon.api import schema
+from daemon.errors import StoreUnavailable
+from daemon.index.mappings import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from daemon.api.queries import QueryEncoder
+    from daemon.index.index import Index
+    from daemon.indexer import Indexer
+    from daemon.watch.pending import Pending
+    from daemon.watch.watcher import Pass, WatchedFolder, Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store as status shows it; `server` is the embedded one."""
+
+    name: str
+    url: str
+    server: Restarted | None
+
+
+class Restarted(Protocol):
+    """What status asks of an embedded server."""
+
+    @property
+    def restarts(self) -> int: ...
+
+
+class Status:
+    """Reads, and never waits long: what a store that is away would have said is left at its last word."""
+
+    def __init__(
+        self,
+        *,
+        library: str,
+        data_dir: str,
+        index: Index,
+        indexer: Indexer,
+        watcher: Watcher,
+        pending: Pending,
+        encoders: Mapping[str, QueryEncoder],
+        stores: Sequence[Store],
+    ) -> None:
+        self._library = library
+        self._data_dir = data_dir
+        self._index = index
+        self._indexer = indexer
+        self._watcher = watcher
+        self._pending = pending
+        self._encoders = encoders
+        self._stores = stores
+        self._started = time.monotonic()
+        self._counts = Counts(0, 0, 0)
+        self._below: dict[str, int] = {}
+        self._encoded: dict[str, int] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that is known to differ has been dealt with, after the first walk."""
+        watcher = self._watcher
+        return watcher.walked and not watcher.busy and not len(self._pending) and not self._indexer.outage.reason
+
+    def health(self) -> schema.HealthAnswer:
+        return schema.HealthAnswer(status="degraded" if self._reasons() else "ok")
+
+    def answer(self) -> schema.StatusAnswer:
+        self._read_stores()
+        folders = [self._folder(folder) for folder in self._watcher.folders]
+        passes = [folder.last for folder in self._watcher.folders if folder.last]
+        return schema.StatusAnswer(
+            version=daemon.__version__,
+            state=self._state(),
+            reasons=self._reasons(),
+            uptime_seconds=round(time.monotonic() - self._started, 1),
+            library=self._library,
+            data_dir=self._data_dir,
+            folders=folders,
+            photos=self._counts.photos,
+            files=self._counts.files,
+            pending=len(self._pending),
+            oldest_pending_seconds=round(self._pending.oldest_seconds(), 3),
+            lag_seconds=None if (lag := self._indexer.lag_seconds) is None else round(lag, 3),
+            failures=self._counts.failures,
+            held_deletions=sum(folder.held_deletions for folder in folders),
+            encoded=sum(encoder.encoded for encoder in self._encoders.values()),
+            overflows=sum(folder.watch.overflows for folder in self._watcher.folders),
+            last_reconcile=_last(passes),
+            models=[
+                schema.ModelStatus(
+                    name=collection.model,
+                    dim=collection.dim,
+                    metric=collection.metric,
+                    collection=collection.name,
+                    photos=self._encoded.get(collection.name, 0),
+                    provider=self._encoders[collection.model].provider,
+                )
+                for collection in self._index.collections
+            ],
+            stores=[self._store(store) for store in self._stores],
+        )
+
+    def _read_stores(self) -> None:
+        mappings = self._index.mappings
+        try:
+            self._counts = mappings.counts()
+            self._below = {folder.path: mappings.count_below(folder.path) for folder in self._watcher.folders}
+            self._encoded = {one.name: mappings.count_encoded(one.name) for one in self._index.collections}
+        except StoreUnavailable:
+            # What was last known; the reasons say that it is not fresh.
+            return
+
+    def _state(self) -> Literal["up to date", "indexing", "degraded", "starting"]:
+        if self._reasons():
+            return "degraded"
+        if not self._watcher.walked and not len(self._pending):
+            return "starting"
+        return "up to date" if self.idle else "indexing"
+
+    def _reasons(self) -> list[str]:
+        reasons = [self._indexer.outage.reason] if self._indexer.outage.reason else []
+        unwell = ("missing", "unreadable", "held")
+        return reasons + [f"{folder.path}: {folder.note}" for folder in self._watcher.folders if folder.state in unwell]
+
+    def _folder(self, folder: WatchedFolder) -> schema.FolderStatus:
+        return schema.FolderStatus(
+            path=folder.path,
+            watch=folder.mode,
+            state=folder.state,
+            files=self._below.get(folder.path, 0),
+            held_deletions=folder.held,
+            note=folder.note,
+        )
+
+    def _store(self, store: Store) -> schema.StoreStatus:
+        outage = self._indexer.outage
+        away = outage.reason and outage.store == store.name
+        return schema.StoreStatus(
+            name=store.name,
+            url=store.url,
+            embedded=store.server is not None,
+            state="away" if away else "ok",
+            reason=outage.reason if away else "",
+            restarts=store.server.restarts if store.server else 0,
+        )
+
+
+def _last(passes: Sequence[Pass]) -> schema.LastReconcile | None:
+    if not passes:
+        return None
+    last = max(passes, key=lambda one: one.finished_at)
+    return schema.LastReconcile(
+        finished_at=dt.datetime.fromtimestamp(last.finished_at, dt.UTC).isoformat(timespec="seconds"),
+        seconds=round(last.seconds, 3),
+        files=last.files,
+        added=last.added,
+        changed=last.changed,
+        removed=last.removed,
+    )

@@ -1,0 +1,69 @@
+"""The words in which the parts speak of a file: what raised a change, what stat said, what was found."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+
+class Hint(enum.IntEnum):
+    """Why a path may differ from the index; it decides how long to wait and whose turn is first, never what is done."""
+
+    FOUND = 0
+    """A walk met it: bulk work, behind everything live."""
+    CREATED = 1
+    """It appeared, and may still be being written."""
+    CLOSED = 2
+    """A writer closed it, or it was moved in whole."""
+    GONE = 3
+    """It was deleted or moved away."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What identifies a file's content without reading it: size in bytes, mtime in nanoseconds, and where it lies."""
+
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, result: os.stat_result) -> FileStat:
+        return cls(result.st_size, result.st_mtime_ns, result.st_dev, result.st_ino)
+
+    def unchanged(self, other: FileStat) -> bool:
+        """Whether both describe the same content in the same place; device numbers change across reboots and do not count."""
+        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
+
+
+def signature(stat: os.stat_result) -> str:
+    """Return what tells one state of an unreadable file from the next: chmod changes only its ctime."""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {stat.st_ctime_ns}"
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoInfo:
+    """What never changes for one content: the whole BLAKE3 digest (hex), pixels as shown, format, EXIF time, bytes."""
+
+    digest: str
+    width: int
+    height: int
+    format: str
+    taken_at: str
+    """ISO 8601 without a zone, as cameras write it; empty when the file does not say."""
+    bytes: int
+
+    @property
+    def id(self) -> int:
+        """The first 63 bits of the digest: the photo's id in both stores."""
+        return photo_id(self.digest)
+
+
+def photo_id(digest: str) -> int:
+    """Return the non-negative INT64 id of a photo from the hex digest of its bytes."""
+    return int(digest[:16], 16) >> 1

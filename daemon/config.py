@@ -1,0 +1,210 @@
+"""The configuration: its keys, their defaults, and where they come from (file, environment, command line)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from daemon import paths
+from daemon.documents import Document
+from daemon.errors import ConfigError
+
+ENVIRONMENT = {
+    "LOOKALIKE_REDIS_URL": ("redis", "url"),
+    "LOOKALIKE_MILVUS_URI": ("milvus", "uri"),
+    "LOOKALIKE_MILVUS_TOKEN": ("milvus", "token"),
+    "LOOKALIKE_DATA_DIR": ("data_dir",),
+    "LOOKALIKE_SOCKET": ("socket",),
+}
+"""Variables that are read into the configuration, each over the file: what is secret or differs by machine."""
+
+MEBIBYTE = 1024 * 1024
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
+
+
+UserPath = Annotated[Path, AfterValidator(_absolute)]
+"""A path as users write it: `~` is the home directory, and a relative path starts where the daemon was started."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _folder(value: object) -> object:
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+class Folder(Section):
+    """One watched folder."""
+
+    path: UserPath
+    watch: Literal["auto", "events", "poll"] = "auto"
+
+
+class Redis(Section):
+    url: SecretStr | None = None
+
+
+class Milvus(Section):
+    uri: str | None = None
+    token: SecretStr | None = None
+    index: Literal["auto", "FLAT", "IVF_FLAT", "HNSW"] = "auto"
+    timeout_seconds: float = Field(default=10.0, gt=0)
+
+
+class Watch(Section):
+    settle_seconds: float = Field(default=1.0, ge=0, le=3600)
+    pause_seconds: float = Field(default=0.1, ge=0, le=60)
+    rescan_seconds: float = Field(default=21_600.0, ge=1)
+    poll_seconds: float = Field(default=60.0, ge=1)
+    max_pending: int = Field(default=100_000, ge=1)
+    ignore: tuple[str, ...] = (
+        ".*", "@eaDir", "#recycle", "#snapshot", "__MACOSX", "node_modules", "Thumbs.db", "desktop.ini",
+    )  # fmt: skip
+    max_delete_ratio: float = Field(default=0.2, ge=0, le=1)
+    max_delete_count: int = Field(default=100, ge=0)
+
+
+class Limits(Section):
+    max_file_bytes: int = Field(default=256 * MEBIBYTE, ge=1)
+    max_pixels: int = Field(default=250_000_000, ge=1)
+
+
+class Encode(Section):
+    threads: int = Field(default=0, ge=0, le=256)
+    batch_photos: int = Field(default=8, ge=1, le=1024)
+    queue_mebibytes: int = Field(default=64, ge=1)
+
+
+class Search(Section):
+    limit: int = Field(default=10, ge=1)
+    max_limit: int = Field(default=1000, ge=1, le=16_384)
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """Everything lookaliked can be told; without a file, every default."""
+
+    library: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "default"
+    folders: tuple[Annotated[Folder, BeforeValidator(_folder)], ...] = ()
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("efficientnet-lite0",)
+    data_dir: UserPath = Field(default_factory=paths.data_dir)
+    cache_dir: UserPath = Field(default_factory=paths.cache_dir)
+    runtime_dir: UserPath = Field(default_factory=paths.runtime_dir)
+    socket: UserPath | None = None
+    redis: Redis = Redis()
+    milvus: Milvus = Milvus()
+    watch: Watch = Watch()
+    limits: Limits = Limits()
+    encode: Encode = Encode()
+    search: Search = Search()
+    log: Log = Log()
+
+    @property
+    def socket_path(self) -> Path:
+        """The socket on which the daemon answers."""
+        return self.socket or self.runtime_dir / paths.SOCKET_NAME
+
+
+def load(file: Path | None, folders: tuple[Path, ...] = (), environment: dict[str, str] | None = None) -> Config:
+    """Return the configuration from `file`, the environment over it, and `folders` from the command line in place of the file's.
+
+    Raises ConfigError with every problem at once, each with its place.
+    """
+    document = Document.read(file) if file else Document("the command line", "")
+    data = _overlaid(document.data, os.environ if environment is None else environment)
+    if folders:
+        data["folders"] = [str(folder) for folder in folders]
+    # A key without a value in YAML is null; for an optional place that means its default.
+    for key in ("data_dir", "cache_dir", "runtime_dir"):
+        if data.get(key, "") is None:
+            del data[key]
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        raise document.refuse(error) from error
+    problems = [*document.problems, *_contradictions(config, document)]
+    if problems:
+        raise ConfigError(document.source, problems)
+    return config
+
+
+def missing_folders(config: Config) -> list[str]:
+    """Return a sentence for each folder that cannot be read now; a disk that comes later is no reason not to start."""
+    return [sentence for folder in config.folders if (sentence := unusable(folder.path))]
+
+
+def unusable(folder: Path) -> str:
+    """Return why `folder` cannot be read now, or an empty string."""
+    if not folder.exists():
+        return f"{folder} does not exist"
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return f"{folder} cannot be read by this user"
+    return ""
+
+
+def _overlaid(data: dict[str, Any], environment: os._Environ[str] | dict[str, str]) -> dict[str, Any]:
+    merged = dict(data)
+    for variable, place in ENVIRONMENT.items():
+        value = environment.get(variable)
+        if not value:
+            continue
+        if len(place) == 1:
+            merged[place[0]] = value
+        else:
+            section, key = place
+            merged[section] = {**(merged.get(section) or {}), key: value}
+    return merged
+
+
+def _contradictions(config: Config, document: Document) -> list[str]:
+    """Return what is wrong between keys that are each right: folders inside one another or inside our own directories."""
+    if not config.folders:
+        return ["there is no folder to watch; name one on the command line or under 'folders'"]
+    problems = []
+    real = [Path(os.path.realpath(folder.path)) for folder in config.folders]
+    own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir, "runtime_dir": config.runtime_dir}
+    for index, folder in enumerate(real):
+        named = config.folders[index].path
+        for key, directory in own.items():
+            sentence = _overlap(named, folder, key, Path(os.path.realpath(directory)))
+            if sentence:
+                problems.append(document.problem(("folders", index), sentence))
+        for other in range(len(real)):
+            if other == index or not folder.is_relative_to(real[other]):
+                continue
+            if folder != real[other]:
+                problems.append(
+                    document.problem(
+                        ("folders", index),
+                        f"{named} lies inside {config.folders[other].path}, which is watched already",
+                    )
+                )
+            elif other < index:
+                problems.append(document.problem(("folders", index), f"{named} is named twice"))
+    return problems
+
+
+def _overlap(named: Path, folder: Path, key: str, directory: Path) -> str:
+    """Return why a folder and a directory of ours may not lie as they do: nothing may be written under a watched folder."""
+    if folder.is_relative_to(directory):
+        return f"{named} lies in {key} ({directory}), where lookaliked keeps its own files; watch another folder"
+    if directory.is_relative_to(folder):
+        inside = directory.relative_to(folder)
+        # Hidden directories hold no watch and no photo, whatever else is ignored.
+        if not any(part.startswith(".") for part in inside.parts):
+            return (
+                f"{key} ({directory}) lies inside {named}, where nothing may be written; set {key} to a place outside"
+            )
+    return ""

@@ -1,0 +1,131 @@
+"""Read a YAML document strictly, and say where in it something is wrong.
+
+PyYAML keeps the last of two equal keys without a word, and follows YAML 1.1, where `no` is false and `010` is eight. Here a
+repeated key is a problem with its line, and plain scalars follow the YAML 1.2 core schema: true, false, null, decimal numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from daemon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pydantic import ValidationError
+
+    Place = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of YAML 1.2's core schema."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+        "-+0123456789.",
+    ),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile(r"^$")))
+
+
+class Document:
+    """A YAML mapping, and the line of each of its values."""
+
+    def __init__(self, source: str, text: str) -> None:
+        self.source = source
+        self.problems: list[str] = []
+        self._lines: dict[Place, int] = {}
+        try:
+            node = yaml.compose(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(source, [_syntax_problem(error)]) from error
+        self._loader = _Loader("")
+        self.data: Any = {} if node is None else self._value(node, ())
+        if not isinstance(self.data, dict):
+            raise ConfigError(source, ["the document must be a mapping of keys to values"])
+
+    @classmethod
+    def read(cls, path: Path) -> Document:
+        """Read the file at `path`; ConfigError when it cannot be read or is not YAML."""
+        try:
+            return cls(str(path), path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(str(path), [f"it cannot be read: {error.strerror}"]) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(str(path), [f"it is not UTF-8 text (byte {error.start})"]) from error
+
+    def problem(self, place: Place, message: str) -> str:
+        """Return one problem as a person reads it, with the key and, where known, the line."""
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+        line = next((self._lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self._lines), None)
+        where = f" (line {line})" if line else ""
+        return f"At '{dotted}'{where}: {message}" if dotted else message
+
+    def refuse(self, error: ValidationError) -> ConfigError:
+        """Return the ConfigError that tells of everything wrong: what the reader found, then what pydantic found."""
+        return ConfigError(self.source, [*self.problems, *(self._problems(error))])
+
+    def _problems(self, error: ValidationError) -> Iterable[str]:
+        for item in error.errors(include_url=False):
+            message = "this key is not known" if item["type"] == "extra_forbidden" else _lower_first(item["msg"])
+            yield self.problem(self._place(item["loc"]), message.removeprefix("value error, "))
+
+    def _place(self, location: Place) -> Place:
+        """Return where in the document an error lies: pydantic also names the union members it tried, which no one wrote."""
+        place: Place = ()
+        value = self.data
+        for part in location:
+            inside = isinstance(part, int) if isinstance(value, list) else isinstance(value, dict)
+            if isinstance(value, dict) and part not in value and part != location[-1]:
+                continue
+            if not inside:
+                break
+            place = (*place, part)
+            value = value[part]
+        return place
+
+    def _value(self, node: yaml.Node, place: Place) -> Any:
+        self._lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
+        return self._loader.construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            inner = (*place, key)
+            if key in values:
+                first = self._lines[inner]
+                again = key_node.start_mark.line + 1
+                self.problems.append(
+                    f"At '{'.'.join(map(str, inner))}' (line {again}): this key was already given on line {first}"
+                )
+            self._lines.setdefault(inner, key_node.start_mark.line + 1)
+            values[key] = self._value(value_node, inner)
+        return values
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _syntax_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "it is not YAML"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else str(problem)

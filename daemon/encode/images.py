@@ -1,0 +1,170 @@
+"""From the bytes of a file to a photo as it is shown, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pillow_heif
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from daemon.encode.colours import to_rgb
+from daemon.errors import PhotoError
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+# Pillow's name of each format that photos come in, and its extensions. What is left out of what Pillow reads:
+# EPS and PS are programs, which Pillow hands to Ghostscript; PDF and MPEG are no single picture; WMF, EMF, BUFR, GRIB
+# and HDF5 are stubs without a decoder; FITS, SPIDER, MCIDAS, IM, IMT, GBR and PIXAR belong to instruments and programs;
+# BLP, DDS and FTEX are textures of games; ICO, CUR, ICNS, MSP, XBM, XPM and XVTHUMB are icons; FLI is animation;
+# IPTC is metadata; DCX is fax. PNG and JPEG come first because most photos are one of them, and TGA, which has no
+# magic number, last.
+_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif", ".avifs"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    "PSD": (".psd",),
+    "QOI": (".qoi",),
+    "PCD": (".pcd",),
+    "PCX": (".pcx",),
+    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
+    "SUN": (".ras",),
+    "TGA": (".tga", ".icb", ".vda", ".vst"),
+}
+EXTENSIONS: frozenset[str] = frozenset(extension for extensions in _FORMATS.values() for extension in extensions)
+
+# TIFF 6.0 and EXIF 2.32, tag 0x0112: how stored pixels are turned to be shown.
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDES_SWAPPED = frozenset({5, 6, 7, 8})
+
+# Embedded previews may show what an editor has since changed; one thread a photo, because photos are loaded in parallel.
+pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+# All plugins are known before the first thread decodes: Pillow would import them at the first unknown photo.
+Image.init()
+# Pillow only warns up to twice its pixel limit, and says on stderr what it thinks of sloppy metadata.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A photo as it is shown: upright RGB, a JPEG perhaps reduced; `width` and `height` are those before reduction."""
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    taken_at: str
+    """EXIF DateTimeOriginal, ISO 8601 without a zone; empty when the file does not say."""
+
+
+def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded:
+    """Return the photo in `data`, the bytes of the file at `path`; of an animation, the first frame.
+
+    A JPEG is decoded at the smallest DCT scale (1/8, 1/4, 1/2, 1) whose shorter side still has `min_side` pixels.
+    PhotoError when the bytes are no whole photo of an accepted format, or it has more than `max_pixels` pixels by its
+    header. May be called from several threads; they share one `max_pixels`, since Pillow keeps its limit per process.
+    """
+    if not data:
+        raise PhotoError(path, "the file is empty; it is tried again when something is written into it.")
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        return _decode(data, path, min_side, max_pixels)
+    except PhotoError:
+        raise
+    # Pillow's plugins raise whatever damaged bytes lead them to, and its own documentation names no base of it.
+    except Exception as error:
+        raise PhotoError(path, _reason(error, data)) from error
+
+
+def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:
+    image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
+    if not image.width or not image.height:
+        raise PhotoError(path, "the image has no pixels; export it again.")
+    if image.width * image.height > max_pixels:
+        raise PhotoError(path, _too_large(image.width * image.height))
+    size = _load(image, min_side)
+    orientation, taken_at = _read_exif(image)
+    shown = to_rgb(image)
+    if orientation in _TRANSPOSE:
+        shown = shown.transpose(_TRANSPOSE[orientation])
+    width, height = reversed(size) if orientation in _SIDES_SWAPPED else size
+    return Decoded(shown, width, height, _format(image), taken_at)
+
+
+def _load(image: ImageFile.ImageFile, min_side: int) -> tuple[int, int]:
+    """Decode the pixels, and return the width and height they have, or would have without reduction."""
+    if _format(image) == "JPEG":
+        size = image.size
+        image.draft(None, (min_side, min_side))
+        image.load()
+        return size
+    image.load()
+    # Some plugins turn the image, or correct what the header said, while they decode.
+    return image.size
+
+
+def _format(image: ImageFile.ImageFile) -> str:
+    # MPO is a JPEG with further frames behind it, such as a gain map; cameras name it .jpg.
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def _read_exif(image: Image.Image) -> tuple[int, str]:
+    """Return orientation (1 to 8) and taken_at; what cannot be read of it is no reason to refuse the photo."""
+    try:
+        exif = image.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+        taken_at = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal, "")
+    # As for pixels, damaged metadata raises whatever it leads to.
+    except Exception:  # noqa: BLE001
+        return 1, ""
+    return (orientation if isinstance(orientation, int) else 1), _iso_time(taken_at)
+
+
+def _iso_time(value: object) -> str:
+    try:
+        # EXIF has no zone in this tag; the time is the camera's own.
+        return dt.datetime.strptime(str(value).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()  # noqa: DTZ007
+    except ValueError:
+        return ""
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    text = str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        pixels = re.search(r"\((\d+) pixels\)", text)
+        return _too_large(int(pixels[1]) if pixels else None)
+    if isinstance(error, UnidentifiedImageError):
+        kind = "text" if b"\0" not in data[:512] and data[:512].isascii() else "damaged, or of a kind that is not read"
+        return f"the file is not an image: it is {kind}."
+    if isinstance(error, MemoryError):
+        return "decoding the image takes more memory than is free; free some, or lower limits.max_pixels."
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "the image is cut short; it is tried again when the file changes."
+    return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__})."
+
+
+def _too_large(pixels: int | None) -> str:
+    size = f"{pixels / 1e6:.0f} megapixels" if pixels else "more pixels"
+    return f"the image has {size}, more than limits.max_pixels allows; raise that limit if it is to be indexed."

@@ -1,0 +1,82 @@
+"""Every error a part of lookaliked raises on purpose.
+
+    LookalikeError          its text is one sentence for a person, and says what to do next
+    ├── ConfigError         the configuration cannot work: exit status 78
+    ├── ModelError          a model cannot be loaded, or returns what cannot be a vector: 78 at start
+    ├── AlreadyRunning      another daemon holds the data directory
+    ├── PhotoError          this photo cannot be indexed; the others can
+    ├── QueryError          this question cannot be answered as it was asked
+    └── StoreError
+        ├── StoreUnavailable    Redis or Milvus is away; work is kept until it is back
+        └── StoreRefused        the store answers, and refuses what was asked of it
+
+Errors of libraries and of the system are turned into one of these where they arise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class LookalikeError(Exception):
+    """Base of all; `str()` is a sentence that can be shown as it is."""
+
+
+class ConfigError(LookalikeError):
+    """The configuration at `source` has `problems`, each with its place."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join((f"{source} cannot be used:", *(f"  {problem}" for problem in problems))))
+
+
+class ModelError(LookalikeError):
+    """The model `name` cannot be used, for `reason`."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"Model {name}: {reason}")
+
+
+class AlreadyRunning(LookalikeError):  # noqa: N818 - it reads as the sentence it is
+    """Another lookaliked works on the same data directory."""
+
+
+class PhotoError(LookalikeError):
+    """The file at `path` cannot be indexed, for `reason`; recorded, and tried again when the file changes."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class QueryError(LookalikeError):
+    """A question that cannot be answered as asked: `code` for programs, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class StoreError(LookalikeError):
+    """The `store` (Redis or Milvus) at `url` did not do what was asked, for `reason`."""
+
+    def __init__(self, store: str, url: str, reason: str) -> None:
+        self.store = store
+        self.url = url
+        self.reason = reason
+        super().__init__(f"{store} at {url} {reason}")
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - it reads as the sentence it is
+    """The store does not answer now; the same call may succeed later."""
+
+
+class StoreRefused(StoreError):  # noqa: N818 - it reads as the sentence it is
+    """The store answered with an error that waiting will not mend."""

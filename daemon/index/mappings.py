@@ -1,0 +1,401 @@
+"""The mapping of photos and paths, in Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from daemon.changes import FileStat, PhotoInfo
+from daemon.errors import StoreError, StoreRefused, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from daemon.index.keys import Keys
+
+SCHEMA = b"1"
+PAGE = 2000
+"""Files a page: the script that reads one holds Redis for some five milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What the mapping knows of one path."""
+
+    photo: int
+    stat: FileStat
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much the mapping holds."""
+
+    photos: int
+    files: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the file at `path` is not indexed; tried again once its stat differs."""
+
+    path: str
+    reason: str
+    attempts: int
+    since: float
+    """Unix time of the first attempt with this content."""
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Bind `path` to a photo whose vectors have just been written."""
+
+    path: str
+    stat: FileStat
+    photo: PhotoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Bind `path` to a photo that is known: a copy, a touch, or a move when `moved_from` is given."""
+
+    path: str
+    stat: FileStat
+    photo: int
+    moved_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Nothing is at `path` any more."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """What is at `path` cannot be indexed."""
+
+    path: str
+    reason: str
+    signature: str
+    attempts: int = 1
+
+
+MappingChange = Add | Bind | Remove | Fail
+
+
+class Outcome(tuple[bool, int | None]):
+    """Whether a change was made, and the photo it left without a path."""
+
+    __slots__ = ()
+
+    @property
+    def done(self) -> bool:
+        return self[0]
+
+    @property
+    def orphan(self) -> int | None:
+        return self[1]
+
+
+class Mappings:
+    """The mapping of one library. Every method raises StoreUnavailable while Redis is away.
+
+    `url` is a redis-py URL (redis://, rediss://, unix://); what is secret in it is never shown.
+    """
+
+    def __init__(self, url: str, keys: Keys, *, timeout_seconds: float = 10.0) -> None:
+        self.keys = keys
+        self.url = shown(url)
+        try:
+            # Retrying is the caller's: only it knows whether the work can wait.
+            self._redis = redis.Redis.from_url(
+                url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
+            )
+        except ValueError as error:
+            raise StoreRefused("Redis", self.url, f"cannot be used: {error}") from error
+        self._script = self._redis.register_script(
+            resources.files("daemon.index").joinpath("mappings.lua").read_text(encoding="utf-8")
+        )
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def ping(self) -> None:
+        with self._errors():
+            self._redis.ping()
+
+    @property
+    def empty(self) -> bool:
+        """Whether the library is not there at all: new, or emptied under us."""
+        with self._errors():
+            return self._redis.get(self.keys.schema) is None
+
+    def establish(self) -> None:
+        """Mark the library as there; StoreRefused when a newer lookalike wrote it."""
+        with self._errors():
+            self._redis.set(self.keys.schema, SCHEMA, nx=True)
+            found = self._redis.get(self.keys.schema)
+        if found != SCHEMA:
+            layout = cast("bytes", found).decode(errors="replace")
+            raise StoreRefused(
+                "Redis", self.url, f"holds a library of layout {layout}, which this lookalike does not know; update it"
+            )
+
+    # Reading
+
+    def files(self, paths: Sequence[str]) -> list[FileRecord | None]:
+        """Return what is recorded of each path, in their order."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for path in paths:
+                pipe.hmget(self.keys.file(path), "id", "size", "mtime_ns", "device", "inode")
+            rows = pipe.execute()
+        return [FileRecord(int(row[0]), FileStat(*map(int, row[1:]))) if row[0] is not None else None for row in rows]
+
+    def paths_by_inode(self, stats: Sequence[FileStat]) -> list[str | None]:
+        """Return the path last recorded for each device and inode."""
+        if not stats:
+            return []
+        with self._errors():
+            found = cast(
+                "list[bytes | None]",
+                self._redis.hmget(self.keys.inodes, [f"{stat.device}:{stat.inode}" for stat in stats]),
+            )
+        return [os.fsdecode(path) if path is not None else None for path in found]
+
+    def page(self, folder: str, after: bytes | None = None) -> list[tuple[bytes, str]]:
+        """Return the next files below `folder` in byte order: path and "size mtime_ns inode"."""
+        below = os.fsencode(folder).rstrip(b"/") + b"/"
+        first = b"(" + after if after is not None else b"[" + below
+        # "0" follows "/": the first name that is no longer below the folder.
+        last = b"(" + below[:-1] + b"0"
+        flat = self._run("page", first, last, PAGE)
+        return list(zip(flat[::2], map(bytes.decode, flat[1::2]), strict=True))
+
+    def stream(self, folder: str) -> Iterator[tuple[bytes, str]]:
+        """Yield every file below `folder` in byte order, a page at a time."""
+        page = self.page(folder)
+        while page:
+            yield from page
+            page = self.page(folder, page[-1][0]) if len(page) == PAGE else []
+
+    def count_below(self, folder: str) -> int:
+        below = os.fsencode(folder).rstrip(b"/")
+        with self._errors():
+            return int(self._redis.zlexcount(self.keys.files, b"[" + below + b"/", b"(" + below + b"0"))
+
+    def counts(self) -> Counts:
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.scard(self.keys.photos)
+            pipe.zcard(self.keys.files)
+            pipe.hlen(self.keys.failures)
+            return Counts(*map(int, pipe.execute()))
+
+    def photo(self, photo: int) -> PhotoInfo | None:
+        return self.photos([photo])[0][0]
+
+    def photos(self, ids: Sequence[int]) -> list[tuple[PhotoInfo | None, list[str]]]:
+        """Return of each id what is known of the photo, and its paths in order."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for photo in ids:
+                pipe.hgetall(self.keys.photo(photo))
+                pipe.smembers(self.keys.paths(photo))
+            rows = pipe.execute()
+        return [
+            (_photo_info(fields), [os.fsdecode(path) for path in sorted(paths)])
+            for fields, paths in zip(rows[::2], rows[1::2], strict=True)
+        ]
+
+    def failures(self) -> dict[str, Failure]:
+        """Return every recorded failure by path."""
+        with self._errors():
+            rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.failures))
+        return {(path := os.fsdecode(raw)): Failure(path=path, **json.loads(value)) for raw, value in rows.items()}
+
+    def failure_signatures(self) -> dict[str, str]:
+        """Return of each path that failed the state of its file then, as `signature` describes it."""
+        return {path: failure.signature for path, failure in self.failures().items()}
+
+    def failure(self, path: str) -> Failure | None:
+        with self._errors():
+            value = cast("bytes | None", self._redis.hget(self.keys.failures, os.fsencode(path)))
+        return Failure(path=path, **json.loads(value)) if value is not None else None
+
+    # Which vectors are there
+
+    def encoded(self, collection: str, ids: Sequence[int]) -> list[bool]:
+        """Return whether the vector of each id is in the collection."""
+        if not ids:
+            return []
+        with self._errors():
+            return [
+                bool(hit) for hit in cast("list[int]", self._redis.smismember(self.keys.encoded(collection), list(ids)))
+            ]
+
+    def count_encoded(self, collection: str) -> int:
+        with self._errors():
+            return int(self._redis.scard(self.keys.encoded(collection)))
+
+    def all_encoded(self, collection: str) -> set[int]:
+        with self._errors():
+            return set(map(int, self._redis.sscan_iter(self.keys.encoded(collection), count=PAGE)))
+
+    def set_encoded(self, collection: str, *, present: Sequence[int] = (), absent: Sequence[int] = ()) -> None:
+        """Record which vectors are in the collection after all, and which are not."""
+        key = self.keys.encoded(collection)
+        with self._errors():
+            for start in range(0, len(present), PAGE):
+                self._redis.sadd(key, *present[start : start + PAGE])
+            for start in range(0, len(absent), PAGE):
+                self._redis.srem(key, *absent[start : start + PAGE])
+
+    def not_encoded(self, collection: str) -> list[int]:
+        """Return the photos whose vector is not in the collection."""
+        with self._errors():
+            return sorted(
+                map(int, cast("set[bytes]", self._redis.sdiff([self.keys.photos, self.keys.encoded(collection)])))
+            )
+
+    def strays(self, collection: str) -> list[int]:
+        """Return the ids with a vector in the collection that are no photo of the library."""
+        with self._errors():
+            return sorted(
+                map(int, cast("set[bytes]", self._redis.sdiff([self.keys.encoded(collection), self.keys.photos])))
+            )
+
+    def known(self, ids: Sequence[int]) -> list[bool]:
+        """Return whether each id is a photo of this library."""
+        found: list[bool] = []
+        with self._errors():
+            for start in range(0, len(ids), PAGE):
+                found += map(
+                    bool, cast("list[int]", self._redis.smismember(self.keys.photos, list(ids[start : start + PAGE])))
+                )
+        return found
+
+    # Intents
+
+    def intend(self, ids: Sequence[int]) -> None:
+        """Note that Milvus is about to be written for these ids."""
+        if ids:
+            with self._errors():
+                self._redis.sadd(self.keys.intents, *ids)
+
+    def intents(self) -> set[int]:
+        with self._errors():
+            return set(map(int, cast("set[bytes]", self._redis.smembers(self.keys.intents))))
+
+    def settle_intents(self, ids: Sequence[int]) -> None:
+        """Take ids out of the intents."""
+        if ids:
+            with self._errors():
+                self._redis.srem(self.keys.intents, *ids)
+
+    # Changing
+
+    def apply(self, changes: Sequence[MappingChange], collections: Sequence[str]) -> list[Outcome]:
+        """Make each change, atomically one by one and in their order; returns their outcomes."""
+        now = time.time()
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for change in changes:
+                self._script(keys=[self.keys.prefix], args=_arguments(change, collections, now), client=pipe)
+            rows = pipe.execute()
+        return [Outcome((bool(done), int(orphan) if orphan is not None else None)) for done, orphan in rows]
+
+    def forget(self, ids: Sequence[int], collections: Sequence[str]) -> None:
+        """Drop photos without a path whose vectors have been deleted."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for photo in ids:
+                self._script(keys=[self.keys.prefix], args=["forget", photo, *collections], client=pipe)
+            pipe.execute()
+
+    def _run(self, *args: str | bytes | int) -> list[bytes]:
+        with self._errors():
+            return cast("list[bytes]", self._script(keys=[self.keys.prefix], args=args))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Say in our words what redis-py says in its own."""
+        try:
+            yield
+        except redis.exceptions.AuthenticationError as error:
+            raise StoreRefused("Redis", self.url, "refuses the password; check redis.url") from error
+        except (redis.exceptions.TimeoutError, TimeoutError) as error:
+            raise StoreUnavailable("Redis", self.url, "does not answer in time") from error
+        except (redis.exceptions.BusyLoadingError, redis.exceptions.ReadOnlyError) as error:
+            raise StoreUnavailable("Redis", self.url, f"cannot be written now: {error}") from error
+        except (redis.exceptions.ConnectionError, OSError) as error:
+            raise StoreUnavailable("Redis", self.url, "cannot be reached") from error
+        except redis.exceptions.ResponseError as error:
+            raise _refusal(self.url, str(error)) from error
+
+
+_WAITING = ("MISCONF", "OOM", "NOREPLICAS", "BUSY", "LOADING", "MASTERDOWN", "READONLY")
+"""What Redis answers while it cannot write for now: a full disk or memory, a failover, a long script."""
+
+
+def _refusal(url: str, message: str) -> StoreError:
+    # In a pipeline redis-py puts the command before the server's own words.
+    if any(word in message for word in _WAITING):
+        return StoreUnavailable("Redis", url, f"cannot be written now: {message}")
+    return StoreRefused("Redis", url, f"refuses a command: {message}")
+
+
+def shown(url: str) -> str:
+    """Return a store's URL without what is secret in it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    _, _, place = rest.rpartition("@")
+    return f"{scheme}://{place.partition('?')[0]}"
+
+
+def _photo_info(fields: dict[bytes, bytes]) -> PhotoInfo | None:
+    if not fields:
+        return None
+    text = {key.decode(): value.decode() for key, value in fields.items()}
+    return PhotoInfo(
+        digest=text["digest"],
+        width=int(text["width"]),
+        height=int(text["height"]),
+        format=text["format"],
+        taken_at=text["taken_at"],
+        bytes=int(text["bytes"]),
+    )
+
+
+def _arguments(change: MappingChange, collections: Sequence[str], now: float) -> list[Any]:
+    path = os.fsencode(change.path)
+    match change:
+        case Add(stat=stat, photo=photo):
+            return ["add", path, photo.id, *_stat(stat), *_fields(photo), *collections]
+        case Bind(stat=stat, photo=known, moved_from=moved_from):
+            return ["bind", path, known, *_stat(stat), os.fsencode(moved_from)]
+        case Remove():
+            return ["remove", path]
+        case Fail(reason=reason, signature=state, attempts=attempts):
+            return [
+                "fail",
+                path,
+                json.dumps({"reason": reason, "attempts": attempts, "since": now, "signature": state}),
+            ]
+
+
+def _stat(stat: FileStat) -> tuple[int, int, int, int]:
+    return (stat.size, stat.mtime_ns, stat.device, stat.inode)
+
+
+def _fields(photo: PhotoInfo) -> list[Any]:
+    """Return a photo's fields in the order in which the script takes them."""
+    return list(asdict(photo).values())

@@ -1,0 +1,62 @@
+"""Similar photos: the nearest vectors, with the paths that hold them now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from daemon.changes import FileStat, PhotoInfo
+    from daemon.index.index import Collection, Index
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One photo of an answer, with every path that holds it."""
+
+    id: int
+    score: float
+    paths: list[str]
+    photo: PhotoInfo
+
+
+class Search:
+    """Answers from both stores; `is_shown` says which paths may be, since the index may hold folders no longer watched."""
+
+    def __init__(self, index: Index, is_shown: Callable[[str], bool]) -> None:
+        self._index = index
+        self._is_shown = is_shown
+
+    def nearest(self, collection: Collection, vector: NDArray[np.float32], limit: int, *, most: int) -> list[Result]:
+        """Return up to `limit` photos nearest to `vector` [dim], best first.
+
+        A vector without a path is never shown; `most` is how many may be fetched to make up for those.
+        """
+        wanted = limit
+        while True:
+            hits = self._index.vectors.search(collection.name, vector, wanted)
+            photos = self._index.mappings.photos([hit.id for hit in hits])
+            results = [
+                Result(hit.id, hit.score, shown, photo)
+                for hit, (photo, paths) in zip(hits, photos, strict=True)
+                if photo is not None and (shown := [path for path in paths if self._is_shown(path)])
+            ]
+            if len(results) >= limit or len(hits) < wanted or wanted >= most:
+                return results[:limit]
+            wanted = min(most, 4 * wanted)
+
+    def photo_at(self, path: str, size: int | None, mtime_ns: int | None) -> int | None:
+        """Return the id of the photo at a path of the library; None when it is not known, or has changed since."""
+        record = self._index.mappings.files([path])[0]
+        if record is None or not self._is_shown(path) or not _agrees(record.stat, size, mtime_ns):
+            return None
+        return record.photo
+
+
+def _agrees(stat: FileStat, size: int | None, mtime_ns: int | None) -> bool:
+    return size in (None, stat.size) and mtime_ns in (None, stat.mtime_ns)

@@ -1,0 +1,263 @@
+"""The vectors, in Milvus: one collection per model and version."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from daemon.errors import StoreRefused, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+FLUSH_ROWS = 512
+"""Rows Milvus Lite may hold unflushed: each costs every search some 50 microseconds."""
+ID_PAGE = 10_000
+GRPC_OPTIONS = {
+    # gRPC shares its reconnect back-off between all channels to an address; after a long outage that is two minutes.
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
+READ_BATCH = 1000
+"""Ids per request when many are read or deleted: 1,000 vectors of 1,280 floats are 5 MB."""
+
+METRICS = {"cosine": "COSINE", "l2": "L2", "ip": "IP"}
+INDEXES: dict[str, dict[str, Any]] = {
+    "FLAT": {"index_type": "FLAT", "params": {}},
+    # Milvus Lite fixes nprobe at 10: a small nlist keeps the share of cells that are searched, and with it the recall, high.
+    "IVF_FLAT": {"index_type": "IVF_FLAT", "params": {"nlist": 32}},
+    "HNSW": {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}},
+}
+
+CANNOT_CONNECT, NOT_LOADED = 2, 101
+"""Codes of a MilvusException: the server is away; the collection was not loaded since the server started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One photo's vector and what never changes for its content. `taken_at` is a Unix time as if in UTC, 0 when unknown."""
+
+    id: int
+    vector: NDArray[np.float32]
+    taken_at: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One photo that a search found; `score` is what the collection's metric says."""
+
+    id: int
+    score: float
+
+
+class Vectors:
+    """The collections of one library. Every method raises StoreUnavailable while Milvus is away.
+
+    `uri` is what pymilvus takes: http(s)://host:port, or unix:/path for the embedded server (`embedded`), whose engine has one
+    writer and wants to be flushed. Writes are serialised here for that reason.
+    """
+
+    def __init__(
+        self, uri: str, *, token: str = "", index: str = "auto", timeout_seconds: float = 10.0, embedded: bool = False
+    ) -> None:
+        self.url = uri
+        self._token = token
+        self._index = ("IVF_FLAT" if embedded else "HNSW") if index == "auto" else index
+        self._timeout = timeout_seconds
+        self._embedded = embedded
+        self._client: Any = None
+        self._connecting = threading.Lock()
+        self._writing = threading.Lock()
+        self._unflushed: dict[str, int] = {}
+
+    def close(self) -> None:
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def ping(self) -> None:
+        with self._milvus() as client:
+            client.get_server_version(**self._call)
+
+    # Collections
+
+    def ensure(self, collection: str, alias: str, *, dim: int, metric: str) -> bool:
+        """Create and load the collection if it is not there, point the alias at it, and return whether it was made anew.
+
+        Raises StoreRefused when a collection of that name holds vectors of another dimension.
+        """
+        with self._milvus() as client:
+            created = not client.has_collection(collection, **self._call)
+            if created:
+                self._create(client, collection, dim, metric)
+            self._check_dimension(client, collection, dim)
+            # Milvus Lite reopens a collection that has an index as released.
+            client.load_collection(collection, **self._call)
+            self._point(client, alias, collection)
+        return bool(created)
+
+    def _create(self, client: Any, collection: str, dim: int, metric: str) -> None:
+        from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - 0.8 s of imports, paid once and only by the daemon
+
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+        for name in ("taken_at", "width", "height"):
+            schema.add_field(name, DataType.INT64)
+        index = MilvusClient.prepare_index_params()
+        index.add_index(field_name="vector", metric_type=METRICS[metric], **INDEXES[self._index])
+        client.create_collection(
+            collection, schema=schema, index_params=index, consistency_level="Session", **self._call
+        )
+
+    def _check_dimension(self, client: Any, collection: str, dim: int) -> None:
+        fields = client.describe_collection(collection, **self._call)["fields"]
+        found = next((int(field["params"]["dim"]) for field in fields if field["name"] == "vector"), None)
+        if found != dim:
+            raise StoreRefused(
+                "Milvus",
+                self.url,
+                f"holds a collection {collection} of {found} dimensions where the model has {dim}; drop it to go on",
+            )
+
+    def _point(self, client: Any, alias: str, collection: str) -> None:
+        from pymilvus import MilvusException  # noqa: PLC0415
+
+        try:
+            current = client.describe_alias(alias, **self._call).get("collection_name")
+        except MilvusException:
+            client.create_alias(collection, alias, **self._call)
+            return
+        if current != collection:
+            client.alter_alias(collection, alias, **self._call)
+
+    # Writing
+
+    def upsert(self, collection: str, rows: Sequence[Row]) -> None:
+        """Write the rows, in place of any with the same ids."""
+        data = [
+            {"id": row.id, "vector": row.vector, "taken_at": row.taken_at, "width": row.width, "height": row.height}
+            for row in rows
+        ]
+        with self._writing, self._milvus() as client:
+            client.upsert(collection, data, **self._call)
+            self._unflushed[collection] = self._unflushed.get(collection, 0) + len(rows)
+            if self._unflushed[collection] >= FLUSH_ROWS:
+                self._flush(client, collection)
+
+    def delete(self, collection: str, ids: Sequence[int]) -> None:
+        with self._writing, self._milvus() as client:
+            for start in range(0, len(ids), READ_BATCH):
+                client.delete(collection, ids=list(ids[start : start + READ_BATCH]), **self._call)
+
+    def flush(self) -> None:
+        """Let the embedded server write down what it holds in memory; a server of its own decides that itself."""
+        with self._writing, self._milvus() as client:
+            for collection, rows in list(self._unflushed.items()):
+                if rows:
+                    self._flush(client, collection)
+
+    def _flush(self, client: Any, collection: str) -> None:
+        if self._embedded:
+            client.flush(collection, **self._call)
+        self._unflushed[collection] = 0
+
+    # Reading
+
+    def search(self, collection: str, vector: NDArray[np.float32], limit: int) -> list[Hit]:
+        """Return the `limit` nearest photos to a vector [dim], best first."""
+        with self._milvus() as client:
+            hits = client.search(
+                collection, data=[vector], limit=limit, output_fields=["id"], consistency_level="Session", **self._call
+            )[0]
+            return [Hit(int(hit["id"]), float(hit["distance"])) for hit in hits]
+
+    def get(self, collection: str, photo: int) -> NDArray[np.float32] | None:
+        """Return the stored vector [dim] of a photo, or None."""
+        with self._milvus() as client:
+            rows = client.get(collection, ids=[photo], output_fields=["vector"], **self._call)
+            return np.asarray(rows[0]["vector"], dtype=np.float32) if rows else None
+
+    def count(self, collection: str) -> int:
+        with self._milvus() as client:
+            rows = client.query(
+                collection, filter="", output_fields=["count(*)"], consistency_level="Strong", **self._call
+            )
+            return int(rows[0]["count(*)"])
+
+    def ids(self, collection: str) -> set[int]:
+        """Return the id of every vector in the collection."""
+        found: set[int] = set()
+        with self._milvus() as client:
+            pages = client.query_iterator(
+                collection,
+                batch_size=ID_PAGE,
+                filter="id >= 0",
+                output_fields=["id"],
+                consistency_level="Strong",
+                **self._call,
+            )
+            try:
+                while page := pages.next():
+                    found.update(int(row["id"]) for row in page)
+            finally:
+                pages.close()
+        return found
+
+    # The client
+
+    @property
+    def _call(self) -> dict[str, Any]:
+        # Without it a call has no deadline at all: the client's own bounds only its connecting.
+        return {"timeout": self._timeout}
+
+    @contextlib.contextmanager
+    def _milvus(self) -> Iterator[Any]:
+        """Give the client, and say in our words what pymilvus and gRPC say in theirs."""
+        try:
+            yield self._connected()
+        except StoreRefused:
+            raise
+        except Exception as error:
+            raise self._translated(error) from error
+
+    def _connected(self) -> Any:
+        with self._connecting:
+            if self._client is None:
+                from pymilvus import MilvusClient  # noqa: PLC0415
+
+                # pymilvus logs a traceback for each failed call, which its exception says as well.
+                logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+                logging.getLogger("pymilvus.milvus_client").setLevel(logging.CRITICAL)
+                self._client = MilvusClient(
+                    uri=self.url, token=self._token, timeout=self._timeout, dedicated=True, grpc_options=GRPC_OPTIONS
+                )
+            return self._client
+
+    def _translated(self, error: Exception) -> Exception:
+        import grpc  # noqa: PLC0415
+        from pymilvus.exceptions import MilvusException  # noqa: PLC0415
+
+        if isinstance(error, grpc.RpcError | grpc.FutureTimeoutError | OSError):
+            return StoreUnavailable("Milvus", self.url, "does not answer in time")
+        if not isinstance(error, MilvusException):
+            return error
+        if error.code == CANNOT_CONNECT:
+            return StoreUnavailable("Milvus", self.url, "cannot be reached")
+        if error.code == NOT_LOADED:
+            # The server was started again since; a recovery loads it.
+            return StoreUnavailable("Milvus", self.url, "has not loaded its collections yet")
+        said = error.message.strip().splitlines() or [f"error {error.code}"]
+        return StoreRefused("Milvus", self.url, f"refuses a call: {said[0]}")

@@ -1,0 +1,527 @@
+"""The pipeline: look at what is pending, load what is new, encode it, commit what was found.
+
+Each stage has its threads and hands on through a queue: looking costs a stat, and never waits for the others, so that moves and
+deletions overtake a long import; loading and encoding are bounded in photos, and their live work goes before the bulk.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import errno
+import itertools
+import logging
+import os
+import queue
+import stat
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import blake3
+
+from daemon.changes import FileStat, Hint, PhotoInfo, photo_id, signature
+from daemon.encode.images import decode
+from daemon.errors import ModelError, PhotoError, StoreUnavailable
+from daemon.index.index import Encoded
+from daemon.index.mappings import Add, Bind, Fail, Remove
+from daemon.lifecycle import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from daemon.index.index import Change, Index
+    from daemon.index.mappings import FileRecord
+    from daemon.watch.pending import Pending
+    from daemon.watch.settle import Settle
+
+    T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LOOK_BATCH = 512
+COMMIT_BATCH = 256
+MAX_BACKOFF_SECONDS = 30.0
+IDLE_FLUSH_SECONDS = 2.0
+CHANGED_SECONDS = 0.2
+"""When a file that changed while it was read is looked at again."""
+TEND_SECONDS = 1.0
+LAGS = 100
+
+
+class Encoder(Protocol):
+    """What the pipeline needs of a model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def min_side(self) -> int: ...
+    def preprocess(self, image: Any) -> NDArray[np.float32]: ...
+    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
+
+
+class Territory(Protocol):
+    """What the pipeline needs of the watched folders."""
+
+    def admits(self, path: str) -> bool: ...
+    def is_reachable(self, path: str) -> bool: ...
+    def rescan_all(self, reason: str) -> None: ...
+    @property
+    def walked(self) -> bool: ...
+
+
+class _Decision(enum.Enum):
+    """What a look at a path leads to, where it is no change to the index."""
+
+    NOTHING = enum.auto()
+    KNOWN = enum.auto()
+    LOAD = enum.auto()
+    LATER = enum.auto()
+
+
+@dataclass(order=True, slots=True)
+class _Task:
+    """A path on its way through the pipeline; live work sorts before the bulk, and both by age."""
+
+    lane: int
+    order: int
+    path: str = field(compare=False)
+    hint: Hint = field(compare=False)
+    since: float = field(compare=False)
+    stat: FileStat | None = field(compare=False, default=None)
+    photo: PhotoInfo | None = field(compare=False, default=None)
+    inputs: tuple[NDArray[np.float32], ...] = field(compare=False, default=())
+
+
+@dataclass(slots=True)
+class Outage:
+    """Why work waits, while a store is away."""
+
+    store: str = ""
+    reason: str = ""
+    count: int = 0
+
+
+class Indexer:
+    """Makes the index follow the disk, one path at a time, whatever the events said.
+
+    Every path that is taken from `pending` ends in one of: nothing to do, one change committed, a failure recorded, or pending
+    again. While a store is away the work in hand waits for it, and after the outage everything is compared anew.
+    """
+
+    name = "indexer"
+
+    def __init__(
+        self,
+        index: Index,
+        encoders: Sequence[Encoder],
+        pending: Pending,
+        settle: Settle,
+        territory: Territory,
+        *,
+        threads: int,
+        batch_photos: int,
+        queue_bytes: int,
+        max_file_bytes: int,
+        max_pixels: int,
+    ) -> None:
+        self._index = index
+        self._encoders = tuple(encoders)
+        self._pending = pending
+        self._settle = settle
+        self._territory = territory
+        self._batch_photos = batch_photos
+        self._max_file_bytes = max_file_bytes
+        self._max_pixels = max_pixels
+        self._min_side = max(encoder.min_side for encoder in encoders)
+        self._order = itertools.count()
+        self._to_load: queue.PriorityQueue[_Task] = queue.PriorityQueue()
+        photo_bytes = 4 * sum(3 * encoder.min_side**2 for encoder in encoders)
+        self._to_encode: queue.PriorityQueue[_Task] = queue.PriorityQueue(
+            max(2 * batch_photos, queue_bytes // photo_bytes)
+        )
+        self._to_commit: queue.Queue[tuple[_Task, Change] | None] = queue.Queue(4 * COMMIT_BATCH)
+        self._stop = threading.Event()
+        self._committing_stop = threading.Event()
+        self._look_worker = Worker("look", self._look)
+        self._load_workers = [Worker(f"load-{n}", self._load) for n in range(threads)]
+        self._encode_workers = [Worker(f"encode-{n}", self._encode) for n in range(threads)]
+        self._commit_worker = Worker("commit", self._commit)
+        self._tend_worker = Worker("tend", self._tend)
+        self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
+        self._to_collect = False
+        self.outage = Outage()
+        self.committed = 0
+        """Changes made since the start."""
+
+    # Service
+
+    def start(self) -> None:
+        """Bring the stores in step and begin; a store that is away is waited for behind the scenes."""
+        try:
+            self._recover()
+        except StoreUnavailable as error:
+            self._note_outage(error)
+        for worker in self._workers:
+            worker.start()
+
+    def stop(self) -> None:
+        """Finish the batches in hand, write down what is encoded, and return; what waits is found again at the next start."""
+        self._stop.set()
+        self._pending.close()
+        for worker in (self._tend_worker, self._look_worker, *self._load_workers, *self._encode_workers):
+            worker.join()
+        self._committing_stop.set()
+        self._commit_worker.join()
+
+    def check(self) -> None:
+        for worker in self._workers:
+            worker.check()
+
+    @property
+    def _workers(self) -> list[Worker]:
+        return [self._look_worker, *self._load_workers, *self._encode_workers, self._commit_worker, self._tend_worker]
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """The median time from an event to its change being searchable, of the last hundred."""
+        lags = list(self._lags)
+        return statistics.median(lags) if lags else None
+
+    # Look
+
+    def _look(self) -> None:
+        while batch := self._pending.take(LOOK_BATCH):
+            tasks = [
+                _Task(int(hint is Hint.FOUND), next(self._order), path, hint, since) for path, hint, since in batch
+            ]
+            self._patiently(lambda tasks=tasks: self._look_at(tasks))  # type: ignore[misc]
+
+    def _look_at(self, tasks: list[_Task]) -> None:
+        """Decide of each path, by the disk alone, what is to be done; nothing is handed on before all are decided."""
+        records = dict(
+            zip((task.path for task in tasks), self._index.mappings.files([task.path for task in tasks]), strict=True)
+        )
+        decided = [(task, self._look_at_disk(task, records[task.path])) for task in tasks]
+        known = [
+            (task, record)
+            for task, decision in decided
+            if decision is _Decision.KNOWN and (record := records[task.path])
+        ]
+        unknown = [task for task, decision in decided if decision is _Decision.LOAD]
+        later = dict(self._look_at_known(known)) | dict(self._look_for_origin(unknown))
+        for task, decision in decided:
+            self._dispatch(task, later.get(task.path, decision))
+
+    def _look_at_disk(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
+        try:
+            found = os.lstat(task.path)
+        except (FileNotFoundError, NotADirectoryError):
+            # Where the disk went away, the photo did not.
+            lost = record is not None and not self._territory.is_reachable(task.path)
+            return _Decision.NOTHING if lost else Remove(task.path)
+        except OSError:
+            # Its directory cannot be read: whether it is still there cannot be told, so it is.
+            return _Decision.NOTHING
+        if not stat.S_ISREG(found.st_mode) or not self._territory.admits(task.path):
+            return Remove(task.path)
+        task.stat = FileStat.of(found)
+        if record is not None and record.stat.unchanged(task.stat):
+            return _Decision.KNOWN
+        return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
+
+    def _unsettled(self, task: _Task) -> float:
+        """Return for how long the task's file must still be left alone, in seconds."""
+        assert task.stat is not None  # noqa: S101 - for the type checker
+        return self._settle.remaining(task.hint, task.stat.mtime_ns / 1e9, time.time())
+
+    def _look_at_known(self, known: list[tuple[_Task, FileRecord]]) -> Iterator[tuple[str, Change | _Decision]]:
+        """Nothing to do where all vectors are there; what lacks one is encoded again."""
+        whole = self._index.encoded([record.photo for _, record in known])
+        for (task, record), is_whole in zip(known, whole, strict=True):
+            if not is_whole:
+                yield task.path, _Decision.LOAD
+            elif task.stat is None or task.stat == record.stat:
+                yield task.path, _Decision.NOTHING
+            else:
+                # Another device number: the same disk after a reboot.
+                yield task.path, Bind(task.path, task.stat, record.photo)
+
+    def _look_for_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
+        """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it."""
+        stats = [task.stat for task in unknown if task.stat is not None]
+        origins = [origin or "" for origin in self._index.mappings.paths_by_inode(stats)]
+        for task, file, origin, record in zip(
+            unknown, stats, origins, self._index.mappings.files(origins), strict=True
+        ):
+            if record is not None and record.stat == file and origin != task.path:
+                yield (
+                    task.path,
+                    Bind(task.path, file, record.photo, moved_from="" if _is_still(origin, file) else origin),
+                )
+
+    def _dispatch(self, task: _Task, decision: Change | _Decision) -> None:
+        match decision:
+            case _Decision.NOTHING | _Decision.KNOWN:
+                self._pending.done(task.path)
+            case _Decision.LATER:
+                self._pending.later(task.path, self._unsettled(task))
+            case _Decision.LOAD:
+                self._to_load.put(task)
+            case _:
+                self._hand_to_commit(task, decision)
+
+    # Load
+
+    def _load(self) -> None:
+        while not self._stop.is_set():
+            task = _get(self._to_load)
+            if task is not None:
+                self._patiently(lambda task=task: self._load_one(task))  # type: ignore[misc]
+
+    def _load_one(self, task: _Task) -> None:
+        try:
+            data, task.stat = read_whole(task.path, self._max_file_bytes)
+            if remaining := self._unsettled(task):
+                self._pending.later(task.path, remaining)
+                return
+            change = self._bind_or_decode(task, data)
+        except FileNotFoundError:
+            self._hand_to_commit(task, Remove(task.path))
+        except _ChangedWhileRead:
+            self._pending.later(task.path, CHANGED_SECONDS)
+        except PhotoError as error:
+            self._fail(task, error.reason)
+        else:
+            if change is not None:
+                self._hand_to_commit(task, change)
+            else:
+                _put(self._to_encode, task, self._stop)
+
+    def _bind_or_decode(self, task: _Task, data: bytes) -> Change | None:
+        """Return the change for content that is known, or None when the task now holds a photo to be encoded."""
+        assert task.stat is not None  # noqa: S101 - for the type checker
+        digest = blake3.blake3(data).hexdigest()
+        identity = photo_id(digest)
+        known = self._index.mappings.photo(identity)
+        if known is not None and known.digest != digest:
+            raise PhotoError(
+                task.path, f"its content's id is that of another photo ({known.digest}); it is not indexed"
+            )
+        has_vectors = self._index.encoded([identity])[0]
+        if known is not None and has_vectors:
+            return Bind(task.path, task.stat, identity)
+        decoded = decode(data, task.path, min_side=self._min_side, max_pixels=self._max_pixels)
+        task.photo = PhotoInfo(digest, decoded.width, decoded.height, decoded.format, decoded.taken_at, len(data))
+        if has_vectors:
+            # The mapping was emptied, the vectors were not.
+            return Encoded(Add(task.path, task.stat, task.photo), ())
+        task.inputs = tuple(encoder.preprocess(decoded.image) for encoder in self._encoders)
+        return None
+
+    def _fail(self, task: _Task, reason: str) -> None:
+        try:
+            state = signature(os.lstat(task.path))
+        except FileNotFoundError:
+            self._hand_to_commit(task, Remove(task.path))
+            return
+        except OSError:
+            self._pending.done(task.path)
+            return
+        before = self._index.mappings.failure(task.path)
+        attempts = before.attempts + 1 if before is not None and before.signature == state else 1
+        self._hand_to_commit(task, Fail(task.path, reason.rstrip("."), state, attempts))
+
+    # Encode
+
+    def _encode(self) -> None:
+        while not self._stop.is_set():
+            task = _get(self._to_encode)
+            if task is not None:
+                self._encode_batch([task, *self._more_to_encode()])
+
+    def _more_to_encode(self) -> list[_Task]:
+        """Return what else is ready now: a single photo does not wait for company."""
+        tasks: list[_Task] = []
+        while len(tasks) < self._batch_photos - 1:
+            try:
+                tasks.append(self._to_encode.get_nowait())
+            except queue.Empty:
+                break
+        return tasks
+
+    def _encode_batch(self, tasks: list[_Task]) -> None:
+        try:
+            columns = [encoder.encode([task.inputs[n] for task in tasks]) for n, encoder in enumerate(self._encoders)]
+        except ModelError as error:
+            if len(tasks) == 1:
+                self._fail_encoding(tasks[0], error)
+                return
+            # One of them is at fault: it must not cost the others.
+            for task in tasks:
+                self._encode_batch([task])
+            return
+        for row, task in enumerate(tasks):
+            assert task.stat is not None  # noqa: S101 - for the type checker
+            assert task.photo is not None  # noqa: S101 - for the type checker
+            task.inputs = ()
+            vectors = tuple(column[row] for column in columns)
+            self._hand_to_commit(task, Encoded(Add(task.path, task.stat, task.photo), vectors))
+
+    def _fail_encoding(self, task: _Task, error: ModelError) -> None:
+        self._patiently(lambda: self._fail(task, f"the model {error.name} gives no vector for it: {error.reason}"))
+
+    # Commit
+
+    def _hand_to_commit(self, task: _Task, change: Change) -> None:
+        self._to_commit.put((task, change))
+
+    def _commit(self) -> None:
+        flushed = True
+        while True:
+            batch = self._next_batch()
+            if batch:
+                self._patiently(lambda batch=batch: self._commit_batch(batch), even_stopping=True)  # type: ignore[misc]
+                flushed = False
+            elif self._committing_stop.is_set():
+                return
+            elif not flushed:
+                self._patiently(self._index.vectors.flush)
+                flushed = True
+
+    def _next_batch(self) -> list[tuple[_Task, Change]]:
+        batch: list[tuple[_Task, Change]] = []
+        try:
+            item = self._to_commit.get(timeout=0.1 if self._committing_stop.is_set() else IDLE_FLUSH_SECONDS)
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= COMMIT_BATCH:
+                    break
+                item = self._to_commit.get_nowait()
+        except queue.Empty:
+            pass
+        return batch
+
+    def _commit_batch(self, batch: list[tuple[_Task, Change]]) -> None:
+        outcomes = self._index.commit([change for _, change in batch])
+        now = time.monotonic()
+        for (task, change), done in zip(batch, outcomes, strict=True):
+            self.committed += 1
+            if task.hint is not Hint.FOUND:
+                self._lags.append(now - task.since)
+            if isinstance(change, Fail) and change.attempts == 1:
+                log.warning("%s is not indexed: %s", printable(change.path), change.reason)
+            if not done:
+                # Its photo went away between the look and now.
+                self._pending.put(task.path, Hint.CLOSED)
+            self._pending.done(task.path)
+
+    # Outages
+
+    def _patiently(self, work: Callable[[], None], *, even_stopping: bool = False) -> None:
+        """Do the work; while a store is away, wait with a growing pause and do it again from its start."""
+        delay = 0.1
+        while True:
+            try:
+                work()
+            except StoreUnavailable as error:
+                self._note_outage(error)
+                if self._stop.wait(delay) and not even_stopping:
+                    return
+                if self._committing_stop.is_set():
+                    log.warning("what could not be written is found again at the next start: %s", error)
+                    return
+                delay = min(2 * delay, MAX_BACKOFF_SECONDS)
+            else:
+                return
+
+    def _note_outage(self, error: StoreUnavailable) -> None:
+        if not self.outage.reason:
+            log.warning("%s; what is owed is kept until it is back", error)
+            self.outage.count += 1
+        self.outage.store, self.outage.reason = error.store, str(error)
+
+    def _tend(self) -> None:
+        """Notice a store that is away or was emptied while nobody asked it, and mend what an outage left behind."""
+        while not self._stop.wait(TEND_SECONDS):
+            try:
+                if not self._index.in_order() or self.outage.reason:
+                    self._recover()
+                    log.info("the stores are back; comparing everything with the disk")
+                    self._territory.rescan_all("a store was away")
+                elif self._to_collect and self._territory.walked and not len(self._pending):
+                    self._index.collect()
+                    self._to_collect = False
+            except StoreUnavailable as error:
+                self._note_outage(error)
+
+    def _recover(self) -> None:
+        self._index.recover()
+        self._to_collect = True
+        self._pending.put_all(self._index.backlog(), Hint.FOUND)
+        self.outage.reason = ""
+
+
+class _ChangedWhileRead(Exception):  # noqa: N818 - an event, not an error
+    pass
+
+
+def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
+    """Return a file's bytes and the stat they belong to.
+
+    Raises FileNotFoundError when it is gone, _ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
+    must not be read.
+    """
+    try:
+        # A name that became a pipe or a link since it was looked at is not followed, and not waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            if before.st_size > max_bytes:
+                raise PhotoError(
+                    path, f"it has {before.st_size:,} bytes, more than limits.max_file_bytes ({max_bytes:,}) allows"
+                )
+            data = file.read()
+            after = os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+    except OSError as error:
+        raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
+    known = FileStat.of(after)
+    if FileStat.of(before) != known or len(data) != known.size:
+        raise _ChangedWhileRead
+    return data, known
+
+
+def _is_still(path: str, known: FileStat) -> bool:
+    try:
+        return FileStat.of(os.lstat(path)) == known
+    except OSError:
+        return False
+
+
+def printable(path: str) -> str:
+    """Return a path with control characters and bytes that are no UTF-8 escaped, for logs and sentences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in path)
+
+
+def _get(tasks: queue.PriorityQueue[_Task]) -> _Task | None:
+    try:
+        return tasks.get(timeout=0.2)
+    except queue.Empty:
+        return None
+
+
+def _put(tasks: queue.PriorityQueue[_Task], task: _Task, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            tasks.put(task, timeout=0.2)
+        except queue.Full:
+            continue
+        return

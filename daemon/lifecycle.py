@@ -1,0 +1,87 @@
+"""Services: started in order, checked while they run, stopped in reverse."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """A part of the daemon with a life of its own."""
+
+    @property
+    def name(self) -> str: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Finish the work in hand and return; harmless when never started."""
+
+    def check(self) -> None:
+        """Raise the cause when the service can no longer do its work."""
+
+
+class Worker:
+    """A named thread whose end is never silent: what it raises is raised again by `check()`."""
+
+    def __init__(self, name: str, target: Callable[[], None]) -> None:
+        self.name = name
+        self._target = target
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise what ended the thread, if something did."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        except BaseException as error:  # the thread's boundary: kept for check(), which ends the process
+            log.debug("%s ended", self.name, exc_info=True)
+            self._error = error
+
+
+class Services:
+    """The running services, in the order they were started."""
+
+    def __init__(self) -> None:
+        self._started: list[Service] = []
+
+    def start(self, service: Service) -> None:
+        log.debug("starting %s", service.name)
+        # Listed first: a service that fails half-way is stopped as well.
+        self._started.append(service)
+        service.start()
+
+    def check(self) -> None:
+        for service in self._started:
+            service.check()
+
+    def stop(self) -> None:
+        """Stop in reverse order; a service that fails to stop does not keep the others from it."""
+        while self._started:
+            service = self._started.pop()
+            log.debug("stopping %s", service.name)
+            try:
+                service.stop()
+            except Exception:  # one service's trouble must not leave another's children behind
+                log.exception("%s did not stop cleanly", service.name)

@@ -1,0 +1,1 @@
+"""Where changes come from: the observer, the filters, settling and the reconciling walk."""

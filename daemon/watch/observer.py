@@ -1,0 +1,261 @@
+"""File system events by way of watchdog: what may differ, and where events were lost.
+
+watchdog's inotify emitter is subclassed for what it leaves to its user: directories that hold no watch because they are
+ignored, watches that the kernel refuses, and a queue that overflows without a word to the handler.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileAttribEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyWatchGroup
+from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
+
+from daemon.changes import Hint
+from daemon.watch.filters import NO_MEDIA, Filters
+
+log = logging.getLogger(__name__)
+
+EVENT_TYPES: list[type[FileSystemEvent]] = [
+    FileCreatedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent, FileAttribEvent,
+    DirCreatedEvent, DirMovedEvent, DirDeletedEvent,
+]  # fmt: skip
+MASK = Mask(
+    InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_MOVE
+    | InotifyConstants.IN_DELETE
+    | InotifyConstants.IN_DELETE_SELF
+    | InotifyConstants.IN_ATTRIB
+)
+"""What can change a photo. Not IN_OPEN and IN_CLOSE_NOWRITE: our own reading would raise them; not IN_MODIFY: a close follows."""
+
+
+class Listener(Protocol):
+    """What the observer tells. Called on its threads: every method must return at once, or events are lost."""
+
+    def changed(self, path: str, hint: Hint) -> None:
+        """The file at `path` may differ."""
+
+    def rescan(self, directory: str, reason: str) -> None:
+        """Anything below `directory` may differ."""
+
+
+@dataclass
+class _WatchGroup(InotifyWatchGroup):
+    """The inotify watches of one folder, without those of ignored directories."""
+
+    admits: Any = None
+    lost: Any = None
+    refused: dict[bytes, int] = field(default_factory=dict)
+    """Directories the kernel gave no watch for, with the errno."""
+
+    def on_queue_overflow(self) -> None:
+        super().on_queue_overflow()
+        self.lost()
+
+    def _add_all_callbacks(self, path: bytes) -> None:
+        self._add_callback(path)
+        if not os.path.isdir(path):
+            return
+        for root, names, _ in os.walk(path):
+            names[:] = [name for name in names if self.admits(os.fsdecode(os.path.join(root, name)))]
+            for name in names:
+                directory = os.path.join(root, name)
+                if not os.path.islink(directory):
+                    self._add_callback(directory)
+
+    def _add_callback(self, path: bytes) -> None:
+        if path != self.path and not self.admits(os.fsdecode(path)):
+            return
+        try:
+            wd = self._inotify_fd.add_callback(path, self.event_mask, self._callback, self._id)
+        except OSError as error:
+            if path == self.path:
+                raise
+            if error.errno in (errno.ENOSPC, errno.EACCES, errno.ENOMEM):
+                self.refused[path] = error.errno
+            return
+        self.refused.pop(path, None)
+        self._active_callbacks_by_path[path] = wd
+        self._active_callbacks_by_watch[wd] = path
+
+    @property
+    def watches(self) -> int:
+        return len(self._active_callbacks_by_watch)
+
+
+class _Emitter(InotifyFullEmitter):
+    """Emits the events of one folder; full: a file moved in or out whole is told from one created or deleted."""
+
+    def __init__(self, *args: Any, admits: Any, lost: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._admits = admits
+        self._lost = lost
+
+    @property
+    def group(self) -> _WatchGroup | None:
+        return self._inotify if isinstance(self._inotify, _WatchGroup) else None
+
+    def on_thread_start(self) -> None:
+        self._inotify = _WatchGroup(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            event_mask=MASK,
+            is_recursive=True,
+            admits=self._admits,
+            lost=self._lost,
+        )
+
+
+class _Handler(FileSystemEventHandler):
+    """Turns watchdog's events of one folder into the listener's words."""
+
+    def __init__(self, watch: FolderWatch) -> None:
+        self._watch = watch
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
+        if event.is_directory:
+            self._directory(event, source, target)
+            return
+        if target:
+            self._file(target, Hint.CLOSED)
+        if not source:
+            return
+        if event.event_type in ("deleted", "moved"):
+            self._file(source, Hint.GONE)
+        elif isinstance(event, FileClosedEvent):
+            self._file(source, Hint.CLOSED)
+        else:
+            self._file(source, Hint.CREATED)
+
+    def _directory(self, event: FileSystemEvent, source: str, target: str) -> None:
+        # The new place before the old one: what moved is then bound to its new paths before the old ones are missed.
+        if target:
+            self._watch.rescan(target, "a folder was moved in")
+        if source and event.event_type == "created":
+            self._watch.rescan(source, "a folder appeared")
+        elif source and event.event_type in ("deleted", "moved"):
+            self._watch.rescan(source, "a folder went away")
+
+    def _file(self, path: str, hint: Hint) -> None:
+        if os.path.basename(path) == NO_MEDIA:
+            self._watch.rescan(os.path.dirname(path), f"{NO_MEDIA} came or went")
+        else:
+            self._watch.changed(path, hint)
+
+
+class FolderWatch:
+    """The events of one folder. `arm` may be called again whenever the folder, or the thread that read it, is gone."""
+
+    def __init__(self, folder: str, filters: Filters, listener: Listener) -> None:
+        self.folder = folder
+        self.overflows = 0
+        self._filters = filters
+        self._listener = listener
+        self._observer: BaseObserver | None = None
+        self._emitter: _Emitter | None = None
+        self._root: tuple[int, int] | None = None
+
+    def remember_root(self) -> None:
+        """Note which directory is at the folder's path: what is missing from another one is not deleted."""
+        root = os.stat(self.folder)
+        self._root = (root.st_dev, root.st_ino)
+
+    def folder_is_same(self) -> bool:
+        """Whether the directory at the folder's path is the one that was noted."""
+        try:
+            root = os.stat(self.folder)
+        except OSError:
+            return False
+        return (root.st_dev, root.st_ino) == self._root
+
+    def arm(self) -> None:
+        """Watch the folder and everything in it that is not ignored; OSError when it cannot be."""
+        self.disarm()
+        self.remember_root()
+        inotify = InotifyFD()
+        inotify.start()
+        observer = _Observer(inotify, admits=self._admits, lost=self._overflowed)
+        try:
+            observer.start()
+            observer.schedule(_Handler(self), self.folder, recursive=True, event_filter=EVENT_TYPES)
+        except OSError:
+            observer.stop()
+            observer.join()
+            raise
+        self._observer = observer
+        self._emitter = next(emitter for emitter in observer.emitters if isinstance(emitter, _Emitter))
+
+    def disarm(self) -> None:
+        observer, self._observer, self._emitter = self._observer, None, None
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+    @property
+    def armed(self) -> bool:
+        """Whether events still come from what is at the folder's path now."""
+        return self._emitter is not None and self._emitter.is_alive() and self.folder_is_same()
+
+    @property
+    def watches(self) -> int:
+        """How many directories are watched."""
+        group = self._emitter.group if self._emitter else None
+        return group.watches if group else 0
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Directories that could not be watched, with the errno."""
+        group = self._emitter.group if self._emitter else None
+        return {os.fsdecode(path): code for path, code in group.refused.copy().items()} if group else {}
+
+    def changed(self, path: str, hint: Hint) -> None:
+        if self._filters.admits(self._relative(path)):
+            self._listener.changed(path, hint)
+
+    def rescan(self, directory: str, reason: str) -> None:
+        if self._filters.admits_directory(self._relative(directory)):
+            self._listener.rescan(directory, reason)
+
+    def _admits(self, directory: str) -> bool:
+        # A walk gives the children of admitted directories alone: the last name decides.
+        return not self._filters.ignores(os.path.basename(directory))
+
+    def _overflowed(self) -> None:
+        self.overflows += 1
+        self._listener.rescan(self.folder, "the kernel dropped events")
+
+    def _relative(self, path: str) -> str:
+        return path[len(self.folder) :].lstrip(os.sep)
+
+
+class _Observer(BaseObserver):
+    """watchdog's observer with our emitter and an inotify instance of its own, so that one folder's flood is its own."""
+
+    def __init__(self, inotify: InotifyFD, **emitter: Any) -> None:
+        self._inotify_fd = inotify
+        super().__init__(_Emitter, inotify_fd=inotify, **emitter)
+
+    def on_thread_stop(self) -> None:
+        super().on_thread_stop()
+        self._inotify_fd.stop()
+        self._inotify_fd.join()

@@ -1,0 +1,157 @@
+"""The paths that may differ from the index, each at most once, handed out when they are due."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from daemon.changes import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from daemon.watch.settle import Settle
+
+
+@dataclass(slots=True)
+class _Entry:
+    hint: Hint
+    since: float
+    due: float
+    in_flight: bool = False
+    again: Hint | None = None
+    """It changed while it was being looked at."""
+
+
+class Pending:
+    """A dict by path; `put` is instant, so that the observer never waits.
+
+    A path that was taken stays pending, and is not handed out again, until `done`; a change in between is kept for then.
+    Arrivals go before the bulk that walks find, and departures last: a moved file is met at its new path while its old one is
+    still recorded.
+    """
+
+    def __init__(self, settle: Settle, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settle = settle
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._entries: dict[str, _Entry] = {}
+        self._arrivals: list[tuple[float, str]] = []
+        self._departures: list[tuple[float, str]] = []
+        self._found: deque[str] = deque()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def oldest_seconds(self) -> float:
+        """Return the age of the path that has been pending longest, 0 when none is."""
+        with self._changed:
+            since = min((entry.since for entry in self._entries.values()), default=None)
+        return 0.0 if since is None else self._clock() - since
+
+    def put(self, path: str, hint: Hint) -> None:
+        """Say that `path` may differ from the index."""
+        with self._changed:
+            self._put(path, hint)
+            self._changed.notify()
+
+    def put_all(self, paths: Iterable[str], hint: Hint) -> None:
+        with self._changed:
+            for path in paths:
+                self._put(path, hint)
+            self._changed.notify()
+
+    def take(self, limit: int) -> list[tuple[str, Hint, float]]:
+        """Wait for paths that are due and return up to `limit` as (path, hint, pending since); empty once closed."""
+        with self._changed:
+            while not self._closed:
+                batch, next_due = self._due(limit)
+                if batch:
+                    return batch
+                self._changed.wait(None if next_due is None else max(0.0, next_due - self._clock()))
+        return []
+
+    def done(self, path: str) -> None:
+        """The path's turn is over; if it changed meanwhile it is pending anew."""
+        with self._changed:
+            entry = self._entries.pop(path)
+            if entry.again is not None:
+                self._put(path, entry.again)
+                self._changed.notify()
+
+    def later(self, path: str, seconds: float) -> None:
+        """Look at a path again after some seconds, with what it was pending for."""
+        with self._changed:
+            entry = self._entries[path]
+            entry.in_flight = False
+            if entry.again is not None:
+                entry.hint, entry.again = max(entry.hint, entry.again), None
+            entry.due = self._clock() + seconds
+            self._queue(path, entry)
+            self._changed.notify()
+
+    def wait_below(self, count: int, stop: threading.Event) -> None:
+        """Wait until fewer than `count` paths are pending, or `stop` is set."""
+        while len(self._entries) >= count and not stop.wait(0.05):
+            pass
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _put(self, path: str, hint: Hint) -> None:
+        now = self._clock()
+        entry = self._entries.get(path)
+        if entry is None:
+            entry = self._entries[path] = _Entry(hint, since=now, due=now + self._settle.delay(hint))
+            self._queue(path, entry)
+        elif entry.in_flight:
+            entry.again = hint if entry.again is None else max(entry.again, hint)
+        elif hint is not Hint.FOUND:
+            # The latest event tells how the path is now; what a walk found long ago does not.
+            entry.hint, entry.due = hint, now + self._settle.delay(hint)
+            self._queue(path, entry)
+
+    def _queue(self, path: str, entry: _Entry) -> None:
+        if entry.hint is Hint.FOUND and entry.due <= self._clock():
+            self._found.append(path)
+        else:
+            heapq.heappush(self._departures if entry.hint is Hint.GONE else self._arrivals, (entry.due, path))
+
+    def _due(self, limit: int) -> tuple[list[tuple[str, Hint, float]], float | None]:
+        now = self._clock()
+        batch: list[tuple[str, Hint, float]] = []
+        self._pop_due(self._arrivals, now, limit, batch)
+        while self._found and len(batch) < limit:
+            path = self._found.popleft()
+            entry = self._entries.get(path)
+            # An event since then has given it a place of its own.
+            if entry is not None and entry.hint is Hint.FOUND and entry.due <= now:
+                self._hand_out(path, batch)
+        if not batch:
+            self._pop_due(self._departures, now, limit, batch)
+        heads = [queue[0][0] for queue in (self._arrivals, self._departures) if queue]
+        return batch, min(heads, default=None)
+
+    def _pop_due(
+        self, queue: list[tuple[float, str]], now: float, limit: int, batch: list[tuple[str, Hint, float]]
+    ) -> None:
+        while queue and queue[0][0] <= now and len(batch) < limit:
+            due, path = heapq.heappop(queue)
+            entry = self._entries.get(path)
+            # A later event has queued the path anew: this place in the queue is void.
+            if entry is not None and entry.due == due:
+                self._hand_out(path, batch)
+
+    def _hand_out(self, path: str, batch: list[tuple[str, Hint, float]]) -> None:
+        entry = self._entries.get(path)
+        if entry is not None and not entry.in_flight:
+            entry.in_flight = True
+            batch.append((path, entry.hint, entry.since))

@@ -1,0 +1,195 @@
+"""Compare what lies under a folder with what the index says, at the price of a stat per file."""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from daemon.changes import signature
+from daemon.watch.filters import NO_MEDIA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from daemon.watch.filters import Filters
+
+    Described = tuple[bytes, str]
+    """A file: its path, and "size mtime_ns inode"."""
+
+
+CHUNK = 500
+"""Paths queued at a time."""
+
+
+@dataclass(slots=True)
+class Walk:
+    """One walk through the photos below `top`, in byte order of their paths, so that it can be merged with the index's.
+
+    `unreadable` fills with the directories whose content cannot be told: what is recorded below them is not missing.
+    """
+
+    top: str
+    filters: Filters
+    unreadable: list[bytes] = field(default_factory=list)
+    directories: int = 0
+    files: int = 0
+
+    def __iter__(self) -> Iterator[Described]:
+        """Yield each photo's path and "size mtime_ns inode"; OSError when `top` itself cannot be read."""
+        pending = [self._entries(os.fsencode(self.top))]
+        while pending:
+            entry = next(pending[-1], None)
+            if entry is None:
+                pending.pop()
+            elif entry.is_dir(follow_symlinks=False):
+                try:
+                    pending.append(self._entries(entry.path))
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    self.unreadable.append(entry.path)
+            else:
+                described = _signature(entry)
+                if described:
+                    self.files += 1
+                    yield entry.path, described
+
+    def covers(self, path: str) -> bool:
+        """Whether `path` lies where this walk went."""
+        return path.startswith(self.top.rstrip(os.sep) + os.sep) and not any(
+            os.fsencode(path).startswith(directory + b"/") for directory in self.unreadable
+        )
+
+    def _entries(self, directory: bytes) -> Iterator[os.DirEntry[bytes]]:
+        self.directories += 1
+        kept: list[tuple[bytes, os.DirEntry[bytes]]] = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                name = os.fsdecode(entry.name)
+                if name == NO_MEDIA:
+                    return iter(())
+                if entry.is_dir(follow_symlinks=False):
+                    if not self.filters.ignores(name):
+                        # As it stands in the paths below it: "a/" sorts behind "a.jpg".
+                        kept.append((entry.name + b"/", entry))
+                elif self.filters.is_photo(name) and not entry.is_symlink():
+                    kept.append((entry.name, entry))
+        kept.sort(key=_by_name)
+        return iter([entry for _, entry in kept])
+
+
+def _by_name(item: tuple[bytes, os.DirEntry[bytes]]) -> bytes:
+    return item[0]
+
+
+def _signature(entry: os.DirEntry[bytes]) -> str:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        # Gone since the directory was read, or unreadable: its own look will tell.
+        return "?"
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" if stat.S_ISREG(found.st_mode) else ""
+
+
+class Difference(enum.Enum):
+    """How a path differs from the index."""
+
+    ADDED = enum.auto()
+    CHANGED = enum.auto()
+    MISSING = enum.auto()
+
+
+def differences(walked: Iterable[Described], recorded: Iterable[Described]) -> Iterator[tuple[bytes, Difference]]:
+    """Merge two streams in byte order; yield each path that differs, and how."""
+    end: tuple[bytes | None, str] = (None, "")
+    disk, index = iter(walked), iter(recorded)
+    on_disk, in_index = next(disk, end), next(index, end)
+    while on_disk[0] is not None or in_index[0] is not None:
+        if in_index[0] is None or (on_disk[0] is not None and on_disk[0] < in_index[0]):
+            yield on_disk[0], Difference.ADDED  # type: ignore[misc]  # one of the two is not None
+            on_disk = next(disk, end)
+        elif on_disk[0] is None or in_index[0] < on_disk[0]:
+            yield in_index[0], Difference.MISSING
+            in_index = next(index, end)
+        else:
+            if on_disk[1] != in_index[1]:
+                yield on_disk[0], Difference.CHANGED
+            on_disk, in_index = next(disk, end), next(index, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a comparison asks of the index."""
+
+    below: Callable[[str], Iterator[Described]]
+    """The files below a folder, in byte order."""
+    failures: Callable[[], dict[str, str]]
+    """Every path that failed -> the state of its file then, as daemon.changes.signature() describes it."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What differs between a walk and the index; what is new or changed has been queued meanwhile."""
+
+    added: int = 0
+    changed: int = 0
+    recorded: int = 0
+    missing: list[str] = field(default_factory=list)
+    """Files of the index that are not there, where that can be told."""
+    mended: list[str] = field(default_factory=list)
+    """Failures whose file is gone."""
+
+
+def compare(
+    walk: Walk, recording: Recording, *, queue: Callable[[list[str]], None], stopped: Callable[[], bool]
+) -> Comparison:
+    """Compare a walk with what is recorded below its top; hand each new or changed path to `queue`, a chunk at a time."""
+    found = Comparison()
+    failures = recording.failures()
+    missing: list[bytes] = []
+    chunk: list[str] = []
+    for raw, difference in differences(_readable(walk), _counted(recording.below(walk.top), found)):
+        if stopped():
+            return found
+        if difference is Difference.MISSING:
+            missing.append(raw)
+            continue
+        path = os.fsdecode(raw)
+        if path in failures and _still_fails(path, failures[path]):
+            continue
+        found.added += difference is Difference.ADDED
+        found.changed += difference is Difference.CHANGED
+        chunk.append(path)
+        if len(chunk) >= CHUNK:
+            queue(chunk)
+            chunk = []
+    queue(chunk)
+    found.missing = [path for path in map(os.fsdecode, missing) if walk.covers(path)]
+    found.mended = [path for path in failures if walk.covers(path) and not os.path.lexists(path)]
+    return found
+
+
+def _readable(walk: Walk) -> Iterator[Described]:
+    """Yield what the walk does; a top that is gone holds nothing, and of one that cannot be read nothing can be told."""
+    try:
+        yield from walk
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        walk.unreadable.append(os.fsencode(walk.top))
+
+
+def _counted(recorded: Iterator[Described], found: Comparison) -> Iterator[Described]:
+    for item in recorded:
+        found.recorded += 1
+        yield item
+
+
+def _still_fails(path: str, known: str) -> bool:
+    try:
+        return signature(os.lstat(path)) == known
+    except OSError:
+        return False

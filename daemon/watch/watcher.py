@@ -1,0 +1,372 @@
+"""The watched folders: events where they can be had, walks where they cannot, and never a deletion because a disk went away."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from daemon.changes import Hint
+from daemon.errors import StoreUnavailable
+from daemon.lifecycle import Worker
+from daemon.watch.filters import NO_MEDIA
+from daemon.watch.mounts import mount_of
+from daemon.watch.observer import FolderWatch
+from daemon.watch.reconcile import Walk, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daemon.watch.filters import Filters
+    from daemon.watch.pending import Pending
+    from daemon.watch.reconcile import Comparison, Recording
+
+log = logging.getLogger(__name__)
+
+TEND_SECONDS = 0.5
+"""How often the watches themselves are looked after."""
+OUTAGE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """When a reconcile's deletions are held: more than `count` files and more than `ratio` of the folder's."""
+
+    ratio: float
+    count: int
+
+    def holds(self, missing: int, recorded: int) -> bool:
+        return missing > self.count and missing > self.ratio * recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one reconcile of a folder found."""
+
+    finished_at: float
+    """Unix time."""
+    seconds: float
+    files: int
+    added: int
+    changed: int
+    removed: int
+
+
+@dataclass(slots=True)
+class WatchedFolder:
+    """One folder, and how it is being watched."""
+
+    path: str
+    wanted: str
+    """auto, events or poll, as configured."""
+    watch: FolderWatch
+    mode: str = "events"
+    state: str = "starting"
+    note: str = ""
+    held: int = 0
+    """Deletions that wait for a decision."""
+    next_walk: float = 0.0
+    """Monotonic time of the next walk that nothing but the clock asks for."""
+    last: Pass | None = None
+
+    def contains(self, path: str) -> bool:
+        return path == self.path or path.startswith(self.path.rstrip(os.sep) + os.sep)
+
+
+@dataclass(slots=True)
+class _Requests:
+    """Directories to be reconciled, each once, in the order they were asked for."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, directory: str, reason: str) -> None:
+        with self.lock:
+            self.reasons.setdefault(directory, reason)
+
+    def take(self) -> tuple[str, str] | None:
+        with self.lock:
+            directory = next(iter(self.reasons), None)
+            return None if directory is None else (directory, self.reasons.pop(directory))
+
+
+class Watcher:
+    """Puts every path that may differ from the index into `pending`.
+
+    One thread reconciles: at start (watch first, then walk), every `rescan_seconds`, every `poll_seconds` where there are no
+    events, after lost events, and below a directory that appears, moves or goes. Two walks never run at once.
+    """
+
+    name = "watcher"
+
+    def __init__(
+        self,
+        folders: Sequence[tuple[str, str]],
+        filters: Filters,
+        pending: Pending,
+        recording: Recording,
+        *,
+        brake: Brake,
+        rescan_seconds: float,
+        poll_seconds: float,
+        max_pending: int,
+    ) -> None:
+        self._filters = filters
+        self._pending = pending
+        self._recording = recording
+        self._brake = brake
+        self._rescan_seconds = rescan_seconds
+        self._poll_seconds = poll_seconds
+        self._max_pending = max_pending
+        self._requests = _Requests()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._walking = ""
+        self._worker = Worker("reconcile", self._run)
+        self.folders = [WatchedFolder(path, wanted, FolderWatch(path, filters, self)) for path, wanted in folders]
+
+    # Service
+
+    def start(self) -> None:
+        for folder in self.folders:
+            self._arm(folder)
+        self.rescan_all("lookaliked started")
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.put(None)
+        self._worker.join()
+        for folder in self.folders:
+            folder.watch.disarm()
+
+    def check(self) -> None:
+        self._worker.check()
+
+    # Listener: called on watchdog's threads
+
+    def changed(self, path: str, hint: Hint) -> None:
+        if len(self._pending) < self._max_pending:
+            self._pending.put(path, hint)
+        else:
+            # Too many to list one by one: look at all of the folder once they are done.
+            folder = self.folder_of(path)
+            if folder is not None:
+                self.rescan(folder.path, "more changed than can be listed")
+
+    def rescan(self, directory: str, reason: str) -> None:
+        self._requests.put(directory, reason)
+        self._wake.put(None)
+
+    # Asking
+
+    @property
+    def busy(self) -> bool:
+        """Whether a walk is under way or asked for."""
+        return bool(self._walking or self._requests.reasons)
+
+    @property
+    def walked(self) -> bool:
+        """Whether every folder that is there has been compared with the index since the start."""
+        return all(folder.last is not None or folder.state in ("missing", "unreadable") for folder in self.folders)
+
+    @property
+    def walking(self) -> str:
+        """The directory being walked now, or an empty string."""
+        return self._walking
+
+    def folder_of(self, path: str) -> WatchedFolder | None:
+        """Return the watched folder that `path` lies in."""
+        return next((folder for folder in self.folders if folder.contains(path)), None)
+
+    def admits(self, path: str) -> bool:
+        """Whether a file of this path belongs in the index."""
+        folder = self.folder_of(path)
+        if folder is None:
+            return False
+        relative = path[len(folder.path) :].lstrip(os.sep)
+        return self._filters.admits(relative) and not self._is_marked(folder.path, relative)
+
+    def _is_marked(self, folder: str, relative: str) -> bool:
+        """Whether a directory on the way to a file asks to be left alone."""
+        directory = folder
+        for part in ("", *relative.split(os.sep)[:-1]):
+            directory = os.path.join(directory, part)
+            if os.path.lexists(os.path.join(directory, NO_MEDIA)):
+                return True
+        return False
+
+    def is_reachable(self, path: str) -> bool:
+        """Whether the folder of `path` is there, so that a missing file is a deleted file."""
+        folder = self.folder_of(path)
+        return folder is not None and folder.watch.folder_is_same()
+
+    def rescan_all(self, reason: str) -> None:
+        for folder in self.folders:
+            self.rescan(folder.path, reason)
+
+    # The reconcile thread
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._wake.get(timeout=TEND_SECONDS)
+            except queue.Empty:
+                self._tend()
+            self._serve_requests()
+
+    def _serve_requests(self) -> None:
+        while not self._stop.is_set() and (request := self._requests.take()):
+            directory, reason = request
+            self._walking = directory
+            try:
+                self._reconcile(directory, reason)
+            except StoreUnavailable as error:
+                log.debug("reconciling %s waits: %s", directory, error)
+                self._requests.put(directory, reason)
+                self._stop.wait(OUTAGE_SECONDS)
+            finally:
+                self._walking = ""
+
+    def _tend(self) -> None:
+        """Re-arm what has lost its watch, and ask for the walks that are due."""
+        now = time.monotonic()
+        for folder in self.folders:
+            if folder.mode == "events" and not folder.watch.armed and self._arm(folder):
+                self.rescan(folder.path, "the folder is watched again")
+            elif folder.state in ("missing", "unreadable") and not _unusable(folder.path):
+                self.rescan(folder.path, "the folder is back")
+            elif now >= folder.next_walk:
+                self.rescan(folder.path, "it was time")
+
+    def _arm(self, folder: WatchedFolder) -> bool:
+        """Choose how to watch a folder and begin; returns whether it is there."""
+        problem = _unusable(folder.path)
+        if problem:
+            self._say(folder, *problem)
+            return False
+        mount = mount_of(folder.path)
+        folder.mode = "poll" if folder.wanted == "poll" or (folder.wanted == "auto" and mount.remote) else "events"
+        folder.note = (
+            f"{mount.type} raises no events for changes made elsewhere"
+            if mount.remote and folder.mode == "poll"
+            else ""
+        )
+        folder.watch.remember_root()
+        if folder.mode == "events":
+            try:
+                folder.watch.arm()
+            except OSError as error:
+                folder.mode, folder.note = "poll", _refusal(error)
+        self._say(folder, "watching" if folder.mode == "events" else "polling", folder.note)
+        return True
+
+    def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
+        if (folder.state, folder.note) != (state, note) and state != "watching" and note:
+            log.warning("%s: %s", folder.path, note)
+        folder.state, folder.note = state, note
+
+    def _reconcile(self, directory: str, reason: str) -> None:
+        folder = self.folder_of(directory)
+        if folder is None:
+            return
+        whole = directory == folder.path
+        problem = _unusable(folder.path)
+        if problem:
+            self._say(folder, *problem)
+            return
+        if whole:
+            folder.watch.remember_root()
+        log.debug("reconciling %s: %s", directory, reason)
+        started = time.monotonic()
+        walk = Walk(directory, self._filters)
+        found = compare(walk, self._recording, queue=self._queue, stopped=self._stop.is_set)
+        if self._stop.is_set():
+            return
+        self._release(folder, found, whole=whole)
+        if whole:
+            seconds = time.monotonic() - started
+            folder.last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
+            self._schedule(folder)
+            self._judge(folder, walk)
+
+    def _queue(self, paths: list[str]) -> None:
+        # A walk is faster than what follows it: it waits, so that a library of any size is listed in bounded memory.
+        self._pending.wait_below(self._max_pending, self._stop)
+        self._pending.put_all(paths, Hint.FOUND)
+
+    def _release(self, folder: WatchedFolder, found: Comparison, *, whole: bool) -> None:
+        """Queue the deletions, or hold them when there are so many that a disk is likelier than a decision.
+
+        What goes below a folder by an event was somebody's doing, however much it is.
+        """
+        missing, recorded = len(found.missing), found.recorded
+        emptied = missing > 0 and missing == recorded
+        if whole and (emptied or self._brake.holds(missing, recorded)):
+            folder.held = missing
+            self._say(
+                folder,
+                "held",
+                f"{missing} of {recorded} photos are missing from it; they are kept in the index until they are back",
+            )
+            return
+        if whole:
+            folder.held = 0
+        self._pending.put_all(found.missing + found.mended, Hint.GONE)
+
+    def _schedule(self, folder: WatchedFolder) -> None:
+        polled = folder.mode == "poll" or bool(folder.watch.refused)
+        folder.next_walk = time.monotonic() + (self._poll_seconds if polled else self._rescan_seconds)
+
+    def _judge(self, folder: WatchedFolder, walk: Walk) -> None:
+        """Say how the folder is watched after a walk that went through."""
+        if folder.held:
+            return
+        notes = [folder.note] if folder.mode == "poll" and folder.note else []
+        refused = folder.watch.refused
+        if refused:
+            notes.append(_too_few_watches(len(refused), walk.directories))
+        if walk.unreadable:
+            example = os.fsdecode(walk.unreadable[0])
+            notes.append(
+                f"{len(walk.unreadable)} folders in it cannot be read, {example} among them; what was indexed there is kept"
+            )
+        self._say(folder, "watching" if folder.mode == "events" else "polling", "; ".join(notes))
+
+
+def _unusable(path: str) -> tuple[str, str] | None:
+    """Return state and sentence for a folder that cannot be read now."""
+    try:
+        with os.scandir(path):
+            return None
+    except FileNotFoundError:
+        return "missing", "the folder does not exist; its photos are kept in the index until it is back"
+    except NotADirectoryError:
+        return "missing", "this is not a folder; its photos are kept in the index until the folder is back"
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return "unreadable", f"the folder cannot be read ({reason}); its photos are kept in the index"
+
+
+def _refusal(error: OSError) -> str:
+    if error.errno == errno.EMFILE:
+        return (
+            "no inotify instance is left, so the folder is polled; raise it: "
+            "sudo sysctl fs.inotify.max_user_instances=512"
+        )
+    if error.errno == errno.ENOSPC:
+        return _too_few_watches(1, 1)
+    return f"its events cannot be had ({(error.strerror or str(error)).lower()}), so the folder is polled"
+
+
+def _too_few_watches(refused: int, directories: int) -> str:
+    enough = max(524_288, 2 * directories)
+    return (
+        f"{refused} folders could not be watched, so they are polled; raise the limit: "
+        f"sudo sysctl fs.inotify.max_user_watches={enough}"
+    )

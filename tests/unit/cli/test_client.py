@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cli.client import Client, Query
+from cli.errors import CliError, DaemonUnreachable, RefusedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import FakeDaemon, Lookalike
+
+
+def ask(path: Path, timeout_seconds: float = 5) -> Any:
+    with Client(path, timeout_seconds=timeout_seconds) as client:
+        return client.status().answer
+
+
+def listen(path: Path, backlog: int = 5) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(backlog)
+    return listener
+
+
+def test_the_status_is_the_daemons(daemon: FakeDaemon, status_answer: dict[str, Any]) -> None:
+    daemon.will_answer(status_answer)
+
+    assert ask(daemon.socket) == status_answer
+
+
+def test_a_refusal_has_a_code_and_a_sentence(daemon: FakeDaemon) -> None:
+    daemon.will_refuse("unavailable", "Milvus is away.", status=503)
+
+    with pytest.raises(RefusedError, match=r"^Milvus is away\.$") as caught:
+        ask(daemon.socket)
+    assert caught.value.code == "unavailable"
+
+
+def test_a_later_schema_asks_for_an_upgrade(daemon: FakeDaemon) -> None:
+    daemon.will_answer({"schema": 2})
+
+    with pytest.raises(CliError, match=r"^this lookalike is older than the daemon: it knows schema 1, the daemon"):
+        ask(daemon.socket)
+
+
+@pytest.mark.parametrize("answer", [b"Internal Server Error", b"[]", b"{}", b"\xff", b""])
+def test_an_answer_that_is_not_the_daemons_is_one_sentence(daemon: FakeDaemon, answer: bytes) -> None:
+    daemon.will_answer(answer, status=500)
+
+    with pytest.raises(CliError, match=r"does not answer like lookaliked \(HTTP status 500\)$"):
+        ask(daemon.socket)
+
+
+def test_without_a_daemon_the_sentence_says_how_to_start_it(socket_directory: Path) -> None:
+    path = socket_directory / "x.sock"
+
+    with pytest.raises(DaemonUnreachable) as caught:
+        ask(path)
+    assert str(caught.value) == (
+        f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
+    )
+
+
+def test_a_socket_left_behind_counts_as_no_daemon(socket_directory: Path) -> None:
+    path = socket_directory / "x.sock"
+    listen(path).close()
+
+    with pytest.raises(DaemonUnreachable, match=r"^lookaliked is not running"):
+        ask(path)
+
+
+def test_a_socket_without_permission_is_one_sentence(socket_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: socket.socket, address: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Root, who may run the tests, may open every socket.
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+    with pytest.raises(DaemonUnreachable, match=r"^you may not ask this lookaliked: permission denied on /"):
+        ask(socket_directory / "x.sock")
+
+
+def test_a_path_too_long_for_a_socket_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DaemonUnreachable, match="longer than the 107 bytes"):
+        ask(tmp_path / ("x" * 108))
+
+
+def test_any_other_fault_of_the_path_is_one_sentence(photo: Path) -> None:
+    with pytest.raises(DaemonUnreachable, match=r"^cannot connect to .*: Not a directory$"):
+        ask(photo / "x.sock")
+
+
+def test_a_silent_daemon_is_given_up(socket_directory: Path) -> None:
+    path = socket_directory / "x.sock"
+
+    with listen(path), pytest.raises(DaemonUnreachable, match=r"^lookaliked did not answer within 0\.05 seconds"):
+        ask(path, timeout_seconds=0.05)
+
+
+def test_a_daemon_that_takes_no_connection_is_given_up(socket_directory: Path) -> None:
+    path = socket_directory / "x.sock"
+    with listen(path, backlog=0), socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(path))
+
+        with pytest.raises(DaemonUnreachable, match=r"^lookaliked did not take the connection within 0\.05 seconds"):
+            ask(path, timeout_seconds=0.05)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", b"SSH-2.0\r\n"])
+def test_a_daemon_that_hangs_up_is_one_sentence(socket_directory: Path, answer: bytes) -> None:
+    path = socket_directory / "x.sock"
+
+    def hang_up(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with listen(path) as listener:
+        thread = threading.Thread(target=hang_up, args=(listener,), name="daemon that hangs up")
+        thread.start()
+        with pytest.raises(DaemonUnreachable, match=r"^lookaliked closed the connection before it answered"):
+            ask(path)
+        thread.join()
+
+
+def test_a_model_name_is_quoted() -> None:
+    assert Query(5, "a&b/\udcff").target() == "/v1/search?limit=5&model=a%26b%2F%FF"
+    assert Query(5).target() == "/v1/search?limit=5"
+
+
+def test_a_missing_daemon_is_exit_code_69(lookalike: Lookalike, photo: Path) -> None:
+    for arguments in (["status"], ["search", "photo.jpg"]):
+        done = lookalike(*arguments)
+
+        assert (done.returncode, done.stdout) == (69, b"")
+        assert done.stderr.startswith(b"lookaliked is not running (nothing listens on /")
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_a_hanging_daemon_is_exit_code_69(lookalike: Lookalike) -> None:
+    with listen(lookalike.socket):
+        done = lookalike("status", LOOKALIKE_TIMEOUT="0.05")
+
+    assert (done.returncode, done.stdout) == (69, b"")
+    assert done.stderr == f"lookaliked did not answer within 0.05 seconds (on {lookalike.socket})\n".encode()
+
+
+def test_the_socket_option_goes_before_the_environment(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any]
+) -> None:
+    daemon.will_answer(status_answer)
+
+    done = lookalike("status", "--socket", str(daemon.socket), LOOKALIKE_SOCKET="/nonexistent.sock")
+
+    assert done.returncode == 0

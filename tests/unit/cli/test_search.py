@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import FakeDaemon, Lookalike
+
+
+def test_a_photo_of_the_library_is_asked_for_by_its_real_path_and_stat(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path
+) -> None:
+    (photo.parent / "link.jpg").symlink_to(photo)
+    daemon.will_find((1.0, [str(photo)]))
+
+    done = lookalike("search", "link.jpg", "-n", "3", "--model", "a model")
+
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"1.000  {photo}\n", b"")
+    (request,) = daemon.requests
+    assert request.target == "/v1/search?limit=3&model=a+model"
+    assert request.headers["Content-Type"] == "application/json"
+    stat = photo.stat()
+    assert json.loads(request.body) == {
+        "path": os.path.realpath(photo),
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+    }
+
+
+def test_any_other_photo_is_sent_as_bytes_on_the_same_connection(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path
+) -> None:
+    daemon.will_refuse("not_in_library", "It is not in the library.")
+    daemon.will_find((0.98, ["/a.jpg"]))
+
+    done = lookalike("search", "photo.jpg")
+
+    assert (done.returncode, done.stdout) == (0, b"0.980  /a.jpg\n")
+    by_path, by_bytes = daemon.requests
+    assert by_path.connection == by_bytes.connection
+    assert by_bytes.body == photo.read_bytes()
+    assert by_bytes.headers["Content-Length"] == str(photo.stat().st_size)
+    assert by_bytes.target == "/v1/search?limit=10"
+
+
+def test_the_image_can_come_from_standard_input(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    image = os.urandom(1_000_000)
+    daemon.will_find((0.98, ["/a.jpg"]))
+
+    done = lookalike("search", "-", stdin=image)
+
+    assert (done.returncode, done.stdout) == (0, b"0.980  /a.jpg\n")
+    assert daemon.requests[0].body == image
+
+
+def test_the_image_can_come_from_a_named_pipe(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.will_find((0.98, ["/a.jpg"]))
+
+    done = lookalike("search", "/dev/stdin", stdin=b"an image")
+
+    assert (done.returncode, done.stdout) == (0, b"0.980  /a.jpg\n")
+    assert daemon.requests[0].body == b"an image"
+
+
+def test_copies_follow_their_photo_and_are_aligned_with_it(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path
+) -> None:
+    daemon.will_find((1.0, ["/a.jpg", "/copy of a.jpg"]), (0.5, ["/b.jpg"]))
+
+    done = lookalike("search", str(photo))
+
+    assert done.stdout.decode().splitlines() == ["1.000  /a.jpg", "     = /copy of a.jpg", "0.500  /b.jpg"]
+
+
+def test_a_name_that_is_not_utf8_travels_both_ways(lookalike: Lookalike, daemon: FakeDaemon, tmp_path: Path) -> None:
+    name = b"caf\xe9\n.jpg"
+    path = os.path.join(os.fsencode(tmp_path), name)
+    Path(os.fsdecode(path)).write_bytes(b"x")
+    for _ in range(2):
+        daemon.will_find((1.0, [os.fsdecode(path)]))
+
+    assert lookalike("search", "--paths", "-0", name).stdout == path + b"\0"
+    assert lookalike("search", name).stdout.endswith(b"/caf\\xe9\\n.jpg\n")
+    assert os.fsencode(json.loads(daemon.requests[0].body)["path"]) == path
+
+
+def test_paths_are_written_one_per_line_copies_included(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    daemon.will_find((1.0, ["/a.jpg", "/copy.jpg"]), (0.5, ["/b.jpg"]))
+
+    assert lookalike("search", "--paths", str(photo)).stdout == b"/a.jpg\n/copy.jpg\n/b.jpg\n"
+
+
+def test_what_a_terminal_would_obey_is_escaped(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    daemon.will_find((1.0, ["/\x1b[31mred\u202e.jpg"]))
+
+    assert lookalike("search", str(photo)).stdout == b"1.000  /\\x1b[31mred\\u202e.jpg\n"
+
+
+def test_json_is_the_daemons_answer_unchanged(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    raw = b'{"schema": 1,   "results": [], "later": [1.00, "\\udcff"]}'
+    daemon.will_answer(raw)
+
+    done = lookalike("search", "--json", str(photo))
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, raw + b"\n", b"")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--paths"]])
+def test_an_empty_library_is_said_aloud_and_is_no_error(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path, arguments: list[str]
+) -> None:
+    daemon.will_find()
+
+    done = lookalike("search", *arguments, str(photo))
+
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr == b"No similar photos yet: the library is empty.\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        ("missing.jpg", "missing.jpg does not exist"),
+        (".", ". is a directory, not a photo"),
+        ("", "no image is named: the argument is empty"),
+        ("photo.jpg/x", "photo.jpg/x cannot be read: not a directory"),
+        ("a\x1bb", "a\\x1bb does not exist"),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_one_sentence(
+    lookalike: Lookalike, photo: Path, image: str, sentence: str
+) -> None:
+    done = lookalike("search", image)
+
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", sentence + "\n")
+
+
+def test_a_refusal_of_the_bytes_names_the_image(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    daemon.will_refuse("not_in_library", "It is not in the library.")
+    daemon.will_refuse("not_an_image", "This is no image.", status=415)
+
+    done = lookalike("search", "photo.jpg")
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"photo.jpg: This is no image.\n")
+
+
+def test_any_other_refusal_is_the_daemons_sentence(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    daemon.will_refuse("unknown_model", "There is no model x: there is efficientnet-lite0.", status=400)
+
+    done = lookalike("search", "photo.jpg", "--model", "x")
+
+    assert (done.returncode, done.stderr) == (1, b"There is no model x: there is efficientnet-lite0.\n")
+
+
+def test_an_answer_before_the_end_of_the_image_is_read(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.body_limit = 1000
+    daemon.will_refuse("too_large", "The image is larger than 64 MiB.", status=413)
+
+    done = lookalike("search", "-", stdin=bytes(5_000_000))
+
+    assert (done.returncode, done.stderr) == (1, b"standard input: The image is larger than 64 MiB.\n")
+
+
+def test_an_image_without_an_end_is_sent_until_the_answer(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.body_limit, daemon.reads_on = 1000, True
+    daemon.will_refuse("too_large", "The image is larger than 64 MiB.", status=413)
+
+    done = lookalike("search", "/dev/zero")
+
+    assert (done.returncode, done.stderr) == (1, b"/dev/zero: The image is larger than 64 MiB.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--json", "--paths"],
+        ["--null"],
+        ["-n", "0"],
+        ["-n", "x"],
+        ["--timeout", "0"],
+        ["--timeout", "nan"],
+        ["--timeout", "1e99"],
+        ["--unknown"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(lookalike: Lookalike, photo: Path, arguments: list[str]) -> None:
+    done = lookalike("search", "photo.jpg", *arguments)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"Usage: lookalike search")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error_to_talk_about(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path
+) -> None:
+    daemon.will_find(*[(0.5, ["/" + "x" * 1000])] * 1000)
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "search", str(photo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=lookalike.environment(),
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_full_disk_is_one_sentence(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    daemon.will_find((0.5, ["/a.jpg"]))
+
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "search", str(photo)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=lookalike.environment(),
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (1, b"the output cannot be written: No space left on device\n")
