@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
     Place = tuple[str | int, ...]
 
@@ -41,6 +42,9 @@ for _tag, _pattern, _first in (
 _Loader.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile(r"^$")))
 
 
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "bool", "int", "float", "null")}
+
+
 class Document:
     """A YAML mapping, and the line of each of its values."""
 
@@ -55,7 +59,7 @@ class Document:
         self._loader = _Loader("")
         self.data: Any = {} if node is None else self._value(node, ())
         if not isinstance(self.data, dict):
-            raise ConfigError(source, ["the document must be a mapping of keys to values"])
+            raise ConfigError(source, self.problems or ["the document must be a mapping of keys to values"])
 
     @classmethod
     def read(cls, path: Path) -> Document:
@@ -65,7 +69,7 @@ class Document:
         except OSError as error:
             raise ConfigError(str(path), [f"it cannot be read: {error.strerror}"]) from error
         except UnicodeDecodeError as error:
-            raise ConfigError(str(path), [f"it is not UTF-8 text (byte {error.start})"]) from error
+            raise ConfigError(str(path), [f"it cannot be read: it is not UTF-8 text (byte {error.start})"]) from error
 
     def problem(self, place: Place, message: str) -> str:
         """Return one problem as a person reads it, with the key and, where known, the line."""
@@ -80,25 +84,27 @@ class Document:
 
     def _problems(self, error: ValidationError) -> Iterable[str]:
         for item in error.errors(include_url=False):
-            message = "this key is not known" if item["type"] == "extra_forbidden" else _lower_first(item["msg"])
-            yield self.problem(self._place(item["loc"]), message.removeprefix("value error, "))
+            yield self.problem(self._place(item["loc"]), _in_words(item))
 
     def _place(self, location: Place) -> Place:
-        """Return where in the document an error lies: pydantic also names the union members it tried, which no one wrote."""
+        """Return where in the document an error lies; pydantic also names the kind of a union it tried, which no one wrote."""
         place: Place = ()
         value = self.data
-        for part in location:
-            inside = isinstance(part, int) if isinstance(value, list) else isinstance(value, dict)
-            if isinstance(value, dict) and part not in value and part != location[-1]:
+        for index, part in enumerate(location):
+            if isinstance(value, dict) and (part in value or index == len(location) - 1):
+                value = value.get(part)
+            elif isinstance(value, list) and isinstance(part, int):
+                value = value[part] if part < len(value) else None
+            else:
                 continue
-            if not inside:
-                break
             place = (*place, part)
-            value = value[part]
         return place
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         self._lines.setdefault(place, node.start_mark.line + 1)
+        if node.tag not in _TAGS:
+            self.problems.append(self.problem(place, f"the tag {node.tag} is not known"))
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
@@ -121,8 +127,15 @@ class Document:
         return values
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _in_words(item: ErrorDetails) -> str:
+    match item["type"]:
+        case "missing":
+            return "this key is missing; add it"
+        case "extra_forbidden":
+            return "this key is not known; remove it, or check its spelling"
+        case _:
+            message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            return message[:1].lower() + message[1:]
 
 
 def _syntax_problem(error: yaml.YAMLError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,33 +19,14 @@ from daemon.errors import PhotoError
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-# Pillow's name of each format that photos come in, and its extensions. What is left out of what Pillow reads:
-# EPS and PS are programs, which Pillow hands to Ghostscript; PDF and MPEG are no single picture; WMF, EMF, BUFR, GRIB
-# and HDF5 are stubs without a decoder; FITS, SPIDER, MCIDAS, IM, IMT, GBR and PIXAR belong to instruments and programs;
-# BLP, DDS and FTEX are textures of games; ICO, CUR, ICNS, MSP, XBM, XPM and XVTHUMB are icons; FLI is animation;
-# IPTC is metadata; DCX is fax. PNG and JPEG come first because most photos are one of them, and TGA, which has no
-# magic number, last.
-_FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
-    "WEBP": (".webp",),
-    "AVIF": (".avif", ".avifs"),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "DIB": (".dib",),
-    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
-    "PSD": (".psd",),
-    "QOI": (".qoi",),
-    "PCD": (".pcd",),
-    "PCX": (".pcx",),
-    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
-    "SUN": (".ras",),
-    "TGA": (".tga", ".icb", ".vda", ".vst"),
+# Where a header that begins like this has its two sides: how they are packed (struct), and at which byte. PNG: RFC 2083,
+# IHDR; GIF: GIF89a, logical screen; BMP: BITMAPINFOHEADER; QOI: its specification.
+_SIDES = {
+    b"\x89PNG\r\n\x1a\n": (">II", 16),
+    b"GIF8": ("<HH", 6),
+    b"BM": ("<ii", 18),
+    b"qoif": (">II", 4),
 }
-EXTENSIONS: frozenset[str] = frozenset(extension for extensions in _FORMATS.values() for extension in extensions)
 
 # TIFF 6.0 and EXIF 2.32, tag 0x0112: how stored pixels are turned to be shown.
 _TRANSPOSE = {
@@ -65,6 +47,26 @@ Image.init()
 # Pillow only warns up to twice its pixel limit, and says on stderr what it thinks of sloppy metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+# What Pillow reads by default, but EPS, which is a program that it hands to Ghostscript; BUFR, GRIB, HDF5 and WMF, which have
+# no decoder; MPEG, which is no picture; and IPTC, which is metadata.
+_REFUSED = frozenset({"EPS", "BUFR", "GRIB", "HDF5", "WMF", "MPEG", "IPTC"})
+# Most photos are one of the first two.
+_BY_CONTENT = tuple(
+    sorted(
+        (name for name in Image.OPEN if Image.OPEN[name][1] and name not in _REFUSED),
+        key=("JPEG", "PNG").__contains__,
+        reverse=True,
+    )
+)
+# These begin with nothing that tells them from noise: a damaged photo must not pass for one of them.
+_BY_NAME = frozenset(name for name in Image.OPEN if not Image.OPEN[name][1] and name not in _REFUSED)
+_FORMAT_OF = {
+    extension: name for extension, name in Image.registered_extensions().items() if name in (*_BY_CONTENT, *_BY_NAME)
+} | {".mpo": "JPEG"}
+EXTENSIONS: frozenset[str] = frozenset(_FORMAT_OF)
+"""The file names that are photos: lower case, with the dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,7 @@ def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded
 
 
 def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:
-    image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
-    if not image.width or not image.height:
-        raise PhotoError(path, "the image has no pixels; export it again.")
+    image = Image.open(io.BytesIO(data), formats=_formats(path))
     if image.width * image.height > max_pixels:
         raise PhotoError(path, _too_large(image.width * image.height))
     size = _load(image, min_side)
@@ -111,6 +111,12 @@ def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:
         shown = shown.transpose(_TRANSPOSE[orientation])
     width, height = reversed(size) if orientation in _SIDES_SWAPPED else size
     return Decoded(shown, width, height, _format(image), taken_at)
+
+
+def _formats(path: str) -> tuple[str, ...]:
+    """Return the formats that the file at `path` may have, whatever its name, and the one that only its name can tell."""
+    named = _FORMAT_OF.get(path[path.rfind(".") :].lower())
+    return (*_BY_CONTENT, named) if named in _BY_NAME else _BY_CONTENT
 
 
 def _load(image: ImageFile.ImageFile, min_side: int) -> tuple[int, int]:
@@ -156,6 +162,8 @@ def _reason(error: Exception, data: bytes) -> str:
         pixels = re.search(r"\((\d+) pixels\)", text)
         return _too_large(int(pixels[1]) if pixels else None)
     if isinstance(error, UnidentifiedImageError):
+        if _is_empty(data):
+            return "the image has no pixels; export it again."
         kind = "text" if b"\0" not in data[:512] and data[:512].isascii() else "damaged, or of a kind that is not read"
         return f"the file is not an image: it is {kind}."
     if isinstance(error, MemoryError):
@@ -163,6 +171,14 @@ def _reason(error: Exception, data: bytes) -> str:
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "the image is cut short; it is tried again when the file changes."
     return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__})."
+
+
+def _is_empty(data: bytes) -> bool:
+    """Whether the header gives a width or height of 0, which Pillow takes for another format."""
+    for magic, (sides, offset) in _SIDES.items():
+        if data.startswith(magic) and len(data) >= offset + struct.calcsize(sides):
+            return 0 in struct.unpack_from(sides, data, offset)
+    return False
 
 
 def _too_large(pixels: int | None) -> str:

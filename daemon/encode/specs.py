@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from daemon.documents import Document
 from daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pydantic_core import ErrorDetails
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PerChannel = Annotated[tuple[float, float, float], Field(strict=False)]
 
-# The keys below which pydantic puts the chosen kind into an error's place; nobody wrote it there.
-_TAGGED = {("source",), ("input", "resize")}
 _BASE = "base"
 
 
@@ -117,62 +110,11 @@ class ModelSpec(_Section):
 
 def load_spec(path: Path) -> ModelSpec:
     """Return the spec at `path`; ConfigError names all its problems, each with its place."""
+    document = Document.read(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(str(path), [f"The file cannot be read: {reason}."]) from error
-    data, problems = _parse(path, text)
-    try:
-        spec = ModelSpec.model_validate(data, context={_BASE: path.absolute().parent})
+        spec = ModelSpec.model_validate(document.data, context={_BASE: path.absolute().parent})
     except ValidationError as error:
-        raise ConfigError(str(path), [*problems, *map(_problem, error.errors())]) from error
-    if problems:
-        raise ConfigError(str(path), problems)
+        raise document.refuse(error) from error
+    if document.problems:
+        raise ConfigError(document.source, document.problems)
     return spec
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, noting the keys that are given twice; by itself it keeps the last one silently."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.problems: list[str] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        seen: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                self.problems.append(f"At '{key.value}': is given on line {seen[key.value]} and again on line {line}.")
-            seen[str(key.value)] = line
-        return super().construct_mapping(node, deep)
-
-
-def _parse(path: Path, text: str) -> tuple[dict[str, Any], list[str]]:
-    loader = _Loader(text)
-    try:
-        data = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), [f"It is not YAML: {' '.join(str(error).split())}."]) from error
-    finally:
-        loader.dispose()
-    if not isinstance(data, dict):
-        raise ConfigError(str(path), ["It must hold the keys of a model spec, such as 'name' and 'source'."])
-    return data, loader.problems
-
-
-def _problem(error: ErrorDetails) -> str:
-    match error["type"]:
-        case "missing":
-            message = "is missing; add it"
-        case "extra_forbidden":
-            message = "is not a key that is known here; remove it, or check its spelling"
-        case _:
-            message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"At '{_place(error['loc'])}': {message}."
-
-
-def _place(loc: Sequence[int | str]) -> str:
-    parts = [part for index, part in enumerate(loc) if tuple(loc[:index]) not in _TAGGED]
-    return ".".join(map(str, parts))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -14,6 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from daemon.encode.graph_cache import cached_graph
 from daemon.encode.models import ModelSpec, prepare
 from daemon.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def graph_bytes(value: float = 1.0, *, outside: bool = False) -> bytes:

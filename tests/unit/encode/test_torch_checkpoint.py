@@ -35,7 +35,7 @@ class Tensor:
     """Pickles as torch pickles a tensor."""
 
     def __init__(self, storage: Storage, offset: Any, shape: Any, strides: Any) -> None:
-        self.arguments = (storage, offset, shape, strides, False, OrderedDict())
+        self.arguments: tuple[Any, ...] = (storage, offset, shape, strides, False, OrderedDict())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
@@ -102,7 +102,11 @@ def one_tensor(
 
 
 def test_tensors_come_back_in_their_shape_dtype_and_order() -> None:
-    storages = {"7": np.arange(6, dtype=np.float32), "8": np.array([5], np.int64), "9": np.arange(2, dtype=np.float16)}
+    storages: dict[str, np.ndarray] = {
+        "7": np.arange(6, dtype=np.float32),
+        "8": np.array([5], np.int64),
+        "9": np.arange(2, dtype=np.float16),
+    }
     state = OrderedDict(
         weight=Tensor(Storage("FloatStorage", "7", 6), 0, (2, 3), (1, 2)),
         steps=Tensor(Storage("LongStorage", "8", 1), 0, (), ()),
