@@ -35,15 +35,15 @@ class Reply(Generic[AnswerT]):
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked about a photo: how many photos, and by which model (None: the daemon's first)."""
+    """What is asked about a photo: at most how many photos, by which model; None is the daemon's own choice."""
 
-    limit: int
+    limit: int | None = None
     model: str | None = None
 
     def target(self) -> str:
         """Return the request target."""
-        fields = {"limit": str(self.limit)} | ({"model": self.model} if self.model else {})
-        return "/v1/search?" + urlencode(fields, errors="surrogateescape")
+        fields = {name: str(value) for name, value in (("limit", self.limit), ("model", self.model)) if value}
+        return "/v1/search" + ("?" + urlencode(fields, errors="surrogateescape") if fields else "")
 
 
 class Client:

@@ -66,7 +66,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the daemon's answer 
 
 def search(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or - for standard input.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many photos.")] = 10,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many photos. [default: the daemon's, 10]"),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Compare by this model. [default: the daemon's first]")
     ] = None,

@@ -132,6 +132,7 @@ def test_a_daemon_that_hangs_up_is_one_sentence(socket_directory: Path, answer: 
 def test_a_model_name_is_quoted() -> None:
     assert Query(5, "a&b/\udcff").target() == "/v1/search?limit=5&model=a%26b%2F%FF"
     assert Query(5).target() == "/v1/search?limit=5"
+    assert Query().target() == "/v1/search"
 
 
 def test_a_missing_daemon_is_exit_code_69(lookalike: Lookalike, photo: Path) -> None:

@@ -46,7 +46,7 @@ def test_any_other_photo_is_sent_as_bytes_on_the_same_connection(
     assert by_path.connection == by_bytes.connection
     assert by_bytes.body == photo.read_bytes()
     assert by_bytes.headers["Content-Length"] == str(photo.stat().st_size)
-    assert by_bytes.target == "/v1/search?limit=10"
+    assert by_bytes.target == "/v1/search"
 
 
 def test_the_image_can_come_from_standard_input(lookalike: Lookalike, daemon: FakeDaemon) -> None:
