@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from daemon import paths
 from daemon.documents import Document
 from daemon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENVIRONMENT = {
     "LOOKALIKE_REDIS_URL": ("redis", "url"),
@@ -24,16 +29,42 @@ ENVIRONMENT = {
 MEBIBYTE = 1024 * 1024
 
 
+def _named(path: object) -> object:
+    # Path("") is the directory the daemon was started in, which nobody means by an empty value.
+    if isinstance(path, str) and not path:
+        raise ValueError("should name a path; it is empty")
+    return path
+
+
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))
+    if "\0" in str(path):
+        raise ValueError("should be a path, and no path holds a NUL character")
+    try:
+        return Path(os.path.abspath(path.expanduser()))
+    except RuntimeError as error:
+        raise ValueError(f"should begin with a home directory that is known; {path.parts[0]} is not") from error
 
 
-UserPath = Annotated[Path, AfterValidator(_absolute)]
+UserPath = Annotated[Path, BeforeValidator(_named), AfterValidator(_absolute)]
 """A path as users write it: `~` is the home directory, and a relative path starts where the daemon was started."""
 
 
+def _redis_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("should be a URL that begins with redis://, rediss:// or unix://")
+    return url
+
+
+def _milvus_uri(uri: str) -> str:
+    # pymilvus takes a path as well, and serves it on a TCP port that asks nobody who they are.
+    if not uri.startswith(("http://", "https://", "tcp://", "unix:")):
+        raise ValueError("should be the address of a server that begins with http:// or https://")
+    return uri
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is refused may be a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _folder(value: object) -> object:
@@ -48,11 +79,11 @@ class Folder(Section):
 
 
 class Redis(Section):
-    url: SecretStr | None = None
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
 
 
 class Milvus(Section):
-    uri: str | None = None
+    uri: Annotated[str, AfterValidator(_milvus_uri)] | None = None
     token: SecretStr | None = None
     index: Literal["auto", "FLAT", "IVF_FLAT", "HNSW"] = "auto"
     timeout_seconds: float = Field(default=10.0, gt=0)
@@ -124,8 +155,8 @@ def load(file: Path | None, folders: tuple[Path, ...] = (), environment: dict[st
     data = _overlaid(document.data, os.environ if environment is None else environment)
     if folders:
         data["folders"] = [str(folder) for folder in folders]
-    # A key without a value in YAML is null; for an optional place that means its default.
-    for key in ("data_dir", "cache_dir", "runtime_dir"):
+    # A key without a value in YAML is null; here that means its default, as where all of a section is commented out.
+    for key in Config.model_fields:
         if data.get(key, "") is None:
             del data[key]
     try:
@@ -145,9 +176,13 @@ def missing_folders(config: Config) -> list[str]:
 
 def unusable(folder: Path) -> str:
     """Return why `folder` cannot be read now, or an empty string."""
-    if not folder.exists():
+    try:
+        mode = os.stat(folder).st_mode
+    except (FileNotFoundError, NotADirectoryError):
         return f"{folder} does not exist"
-    if not folder.is_dir():
+    except OSError as error:
+        return f"{folder} cannot be read by this user: {(error.strerror or str(error)).lower()}"
+    if not stat.S_ISDIR(mode):
         return f"{folder} is not a folder"
     if not os.access(folder, os.R_OK | os.X_OK):
         return f"{folder} cannot be read by this user"
@@ -164,46 +199,56 @@ def _overlaid(data: dict[str, Any], environment: os._Environ[str] | dict[str, st
             merged[place[0]] = value
         else:
             section, key = place
-            merged[section] = {**(merged.get(section) or {}), key: value}
+            given = merged.get(section) or {}
+            # What is no mapping is left for the model to refuse.
+            merged[section] = {**given, key: value} if isinstance(given, dict) else given
     return merged
 
 
 def _contradictions(config: Config, document: Document) -> list[str]:
     """Return what is wrong between keys that are each right: folders inside one another or inside our own directories."""
-    if not config.folders:
-        return ["there is no folder to watch; name one on the command line or under 'folders'"]
     problems = []
+    if config.search.limit > config.search.max_limit:
+        sentence = f"{config.search.limit} is more than search.max_limit ({config.search.max_limit})"
+        problems.append(document.problem(("search", "limit"), sentence))
+    if not config.folders:
+        problems.append("there is no folder to watch; name one on the command line or under 'folders'")
     real = [Path(os.path.realpath(folder.path)) for folder in config.folders]
-    own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir, "runtime_dir": config.runtime_dir}
     for index, folder in enumerate(real):
-        named = config.folders[index].path
-        for key, directory in own.items():
-            sentence = _overlap(named, folder, key, Path(os.path.realpath(directory)))
-            if sentence:
-                problems.append(document.problem(("folders", index), sentence))
-        for other in range(len(real)):
-            if other == index or not folder.is_relative_to(real[other]):
-                continue
-            if folder != real[other]:
-                problems.append(
-                    document.problem(
-                        ("folders", index),
-                        f"{named} lies inside {config.folders[other].path}, which is watched already",
-                    )
-                )
-            elif other < index:
-                problems.append(document.problem(("folders", index), f"{named} is named twice"))
+        sentences = [*_own_directories(config, index, folder), *_other_folders(config, index, real)]
+        problems += [document.problem(("folders", index), sentence) for sentence in sentences]
     return problems
 
 
-def _overlap(named: Path, folder: Path, key: str, directory: Path) -> str:
+def _own_directories(config: Config, index: int, folder: Path) -> Iterator[str]:
+    own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir, "runtime_dir": config.runtime_dir}
+    if config.socket:
+        own["socket"] = config.socket
+    for key, directory in own.items():
+        sentence = _overlap(
+            config.folders[index].path, folder, key, Path(os.path.realpath(directory)), config.watch.ignore
+        )
+        if sentence:
+            yield sentence
+
+
+def _other_folders(config: Config, index: int, real: list[Path]) -> Iterator[str]:
+    named = config.folders[index].path
+    for other, folder in enumerate(real):
+        if real[index] == folder and other < index:
+            yield f"{named} is named twice"
+        elif real[index] != folder and real[index].is_relative_to(folder):
+            yield f"{named} lies inside {config.folders[other].path}, which is watched already"
+
+
+def _overlap(named: Path, folder: Path, key: str, directory: Path, ignore: tuple[str, ...]) -> str:
     """Return why a folder and a directory of ours may not lie as they do: nothing may be written under a watched folder."""
     if folder.is_relative_to(directory):
         return f"{named} lies in {key} ({directory}), where lookaliked keeps its own files; watch another folder"
     if directory.is_relative_to(folder):
         inside = directory.relative_to(folder)
-        # Hidden directories hold no watch and no photo, whatever else is ignored.
-        if not any(part.startswith(".") for part in inside.parts):
+        # What is ignored, as hidden directories are by default, holds no watch and no photo.
+        if not any(fnmatch.fnmatchcase(part, pattern) for part in inside.parts for pattern in ignore):
             return (
                 f"{key} ({directory}) lies inside {named}, where nothing may be written; set {key} to a place outside"
             )

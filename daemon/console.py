@@ -32,10 +32,17 @@ class LogHandler(logging.Handler):
                 text.append(
                     f"{record.levelname.lower()}: ", style="bold red" if record.levelno >= logging.ERROR else "yellow"
                 )
-            text.append(self.format(record), style="")
+            text.append(printable(self.format(record)), style="")
             self._console.print(text, soft_wrap=True, highlight=False)
         except Exception:  # noqa: BLE001 - logging's own contract: a line that cannot be written must not end the work
             self.handleError(record)
+
+
+def printable(text: str) -> str:
+    """Return lines with everything escaped that a terminal would obey or could not show: names of files may hold anything."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 class Reporter:
@@ -53,7 +60,8 @@ class Reporter:
         """Show where the work is: `done` changes since the start, `pending` paths to go; True when it has just come to an end."""
         now = time.monotonic()
         if idle:
-            finished = self._busy_since is not None
+            # The first work may be done before anybody looks.
+            finished = self._busy_since is not None or not self._told
             # The first time always; later, what a person may have been waiting for.
             self.worth_telling = finished and (not self._told or now - (self._busy_since or now) > TELL_AFTER_SECONDS)
             self._told = self._told or finished

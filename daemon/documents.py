@@ -52,12 +52,14 @@ class Document:
         self.source = source
         self.problems: list[str] = []
         self._lines: dict[Place, int] = {}
+        self._loader = _Loader("")
         try:
             node = yaml.compose(text, Loader=_Loader)
+            self.data: Any = {} if node is None else self._value(node, ())
         except yaml.YAMLError as error:
             raise ConfigError(source, [_syntax_problem(error)]) from error
-        self._loader = _Loader("")
-        self.data: Any = {} if node is None else self._value(node, ())
+        except RecursionError as error:
+            raise ConfigError(source, ["it is nested too deeply, or an alias in it contains itself"]) from error
         if not isinstance(self.data, dict):
             raise ConfigError(source, self.problems or ["the document must be a mapping of keys to values"])
 
@@ -73,10 +75,8 @@ class Document:
 
     def problem(self, place: Place, message: str) -> str:
         """Return one problem as a person reads it, with the key and, where known, the line."""
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
         line = next((self._lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self._lines), None)
-        where = f" (line {line})" if line else ""
-        return f"At '{dotted}'{where}: {message}" if dotted else message
+        return _problem_at(place, line, message)
 
     def refuse(self, error: ValidationError) -> ConfigError:
         """Return the ConfigError that tells of everything wrong: what the reader found, then what pydantic found."""
@@ -109,22 +109,36 @@ class Document:
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
-        return self._loader.construct_object(node)
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, KeyError, IndexError):
+            # Each of PyYAML's constructors has its own error for a value that its tag does not fit.
+            kind = node.tag.rpartition(":")[2]
+            self.problems.append(self.problem(place, f"{node.value[:40]!r} is no {kind}"))
+            return None
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(_problem_at(place, line, "a key must be plain text"))
+                continue
             key = str(key_node.value)
             inner = (*place, key)
             if key in values:
-                first = self._lines[inner]
-                again = key_node.start_mark.line + 1
                 self.problems.append(
-                    f"At '{'.'.join(map(str, inner))}' (line {again}): this key was already given on line {first}"
+                    _problem_at(inner, line, f"this key was already given on line {self._lines[inner]}")
                 )
-            self._lines.setdefault(inner, key_node.start_mark.line + 1)
+            self._lines.setdefault(inner, line)
             values[key] = self._value(value_node, inner)
         return values
+
+
+def _problem_at(place: Place, line: int | None, message: str) -> str:
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    where = f" (line {line})" if line else ""
+    return f"At '{dotted}'{where}: {message}" if dotted else message
 
 
 def _in_words(item: ErrorDetails) -> str:

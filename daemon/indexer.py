@@ -7,6 +7,7 @@ deletions overtake a long import; loading and encoding are bounded in photos, an
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import errno
 import itertools
@@ -17,7 +18,7 @@ import stat
 import statistics
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import blake3
@@ -73,6 +74,8 @@ class Territory(Protocol):
     def rescan_all(self, reason: str) -> None: ...
     @property
     def walked(self) -> bool: ...
+    @property
+    def busy(self) -> bool: ...
 
 
 class _Decision(enum.Enum):
@@ -155,6 +158,7 @@ class Indexer:
         self._tend_worker = Worker("tend", self._tend)
         self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
         self._to_collect = False
+        self._troubles = 0
         self.outage = Outage()
         self.committed = 0
         """Changes made since the start."""
@@ -177,6 +181,9 @@ class Indexer:
         for worker in (self._tend_worker, self._look_worker, *self._load_workers, *self._encode_workers):
             worker.join()
         self._committing_stop.set()
+        with contextlib.suppress(queue.Full):
+            # Wakes it up; where the queue is full it does not sleep.
+            self._to_commit.put_nowait(None)
         self._commit_worker.join()
 
     def check(self) -> None:
@@ -214,7 +221,7 @@ class Indexer:
             if decision is _Decision.KNOWN and (record := records[task.path])
         ]
         unknown = [task for task, decision in decided if decision is _Decision.LOAD]
-        later = dict(self._look_at_known(known)) | dict(self._look_for_origin(unknown))
+        later = dict(self._look_at_known(known)) | dict(self._bind_to_origin(unknown))
         for task, decision in decided:
             self._dispatch(task, later.get(task.path, decision))
 
@@ -252,18 +259,26 @@ class Indexer:
                 # Another device number: the same disk after a reboot.
                 yield task.path, Bind(task.path, task.stat, record.photo)
 
-    def _look_for_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
-        """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it."""
+    def _bind_to_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
+        """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it.
+
+        A photo that lacks a vector is read all the same: nothing else will look at it again.
+        """
+        found = list(self._origins(unknown))
+        whole = self._index.encoded([record.photo for _, _, record in found])
+        for (task, origin, record), is_whole in zip(found, whole, strict=True):
+            if is_whole:
+                moved_from = "" if _is_still(origin, record.stat) else origin
+                yield task.path, Bind(task.path, record.stat, record.photo, moved_from)
+
+    def _origins(self, unknown: list[_Task]) -> Iterator[tuple[_Task, str, FileRecord]]:
         stats = [task.stat for task in unknown if task.stat is not None]
         origins = [origin or "" for origin in self._index.mappings.paths_by_inode(stats)]
         for task, file, origin, record in zip(
             unknown, stats, origins, self._index.mappings.files(origins), strict=True
         ):
             if record is not None and record.stat == file and origin != task.path:
-                yield (
-                    task.path,
-                    Bind(task.path, file, record.photo, moved_from="" if _is_still(origin, file) else origin),
-                )
+                yield task, origin, record
 
     def _dispatch(self, task: _Task, decision: Change | _Decision) -> None:
         match decision:
@@ -292,7 +307,7 @@ class Indexer:
                 return
             change = self._bind_or_decode(task, data)
         except FileNotFoundError:
-            self._hand_to_commit(task, Remove(task.path))
+            self._look_again(task)
         except _ChangedWhileRead:
             self._pending.later(task.path, CHANGED_SECONDS)
         except PhotoError as error:
@@ -302,6 +317,10 @@ class Indexer:
                 self._hand_to_commit(task, change)
             else:
                 _put(self._to_encode, task, self._stop)
+
+    def _look_again(self, task: _Task) -> None:
+        """Leave it to another look what it means that no file is there: only a look asks whether the disk is."""
+        self._pending.later(task.path, 0.0)
 
     def _bind_or_decode(self, task: _Task, data: bytes) -> Change | None:
         """Return the change for content that is known, or None when the task now holds a photo to be encoded."""
@@ -327,15 +346,14 @@ class Indexer:
     def _fail(self, task: _Task, reason: str) -> None:
         try:
             state = signature(os.lstat(task.path))
-        except FileNotFoundError:
-            self._hand_to_commit(task, Remove(task.path))
-            return
         except OSError:
-            self._pending.done(task.path)
+            self._look_again(task)
             return
         before = self._index.mappings.failure(task.path)
-        attempts = before.attempts + 1 if before is not None and before.signature == state else 1
-        self._hand_to_commit(task, Fail(task.path, reason.rstrip("."), state, attempts))
+        failure = Fail(task.path, reason.rstrip("."), state)
+        if before is not None and before.signature == state:
+            failure = replace(failure, attempts=before.attempts + 1, since=before.since)
+        self._hand_to_commit(task, failure)
 
     # Encode
 
@@ -379,14 +397,24 @@ class Indexer:
     # Commit
 
     def _hand_to_commit(self, task: _Task, change: Change) -> None:
-        self._to_commit.put((task, change))
+        while True:
+            try:
+                self._to_commit.put((task, change), timeout=0.2)
+            except queue.Full:
+                # Nobody takes it any more: this thread ends for the same reason.
+                self._commit_worker.check()
+                if not (self._stop.is_set() and self.outage.reason):
+                    continue
+            return
 
     def _commit(self) -> None:
         flushed = True
         while True:
             batch = self._next_batch()
             if batch:
-                self._patiently(lambda batch=batch: self._commit_batch(batch), even_stopping=True)  # type: ignore[misc]
+                if not self._patiently(lambda batch=batch: self._commit_batch(batch), self._committing_stop):  # type: ignore[misc]
+                    log.warning("what could not be written is found again at the next start")
+                    return
                 flushed = False
             elif self._committing_stop.is_set():
                 return
@@ -397,7 +425,7 @@ class Indexer:
     def _next_batch(self) -> list[tuple[_Task, Change]]:
         batch: list[tuple[_Task, Change]] = []
         try:
-            item = self._to_commit.get(timeout=0.1 if self._committing_stop.is_set() else IDLE_FLUSH_SECONDS)
+            item = self._to_commit.get(timeout=0.0 if self._committing_stop.is_set() else IDLE_FLUSH_SECONDS)
             while item is not None:
                 batch.append(item)
                 if len(batch) >= COMMIT_BATCH:
@@ -423,27 +451,25 @@ class Indexer:
 
     # Outages
 
-    def _patiently(self, work: Callable[[], None], *, even_stopping: bool = False) -> None:
-        """Do the work; while a store is away, wait with a growing pause and do it again from its start."""
-        delay = 0.1
+    def _patiently(self, work: Callable[[], None], stop: threading.Event | None = None) -> bool:
+        """Do the work; while a store is away, wait with a growing pause and do it again from its start, until `stop` is set."""
+        stop, delay = stop or self._stop, 0.1
         while True:
             try:
                 work()
             except StoreUnavailable as error:
                 self._note_outage(error)
-                if self._stop.wait(delay) and not even_stopping:
-                    return
-                if self._committing_stop.is_set():
-                    log.warning("what could not be written is found again at the next start: %s", error)
-                    return
+                if stop.wait(delay):
+                    return False
                 delay = min(2 * delay, MAX_BACKOFF_SECONDS)
             else:
-                return
+                return True
 
     def _note_outage(self, error: StoreUnavailable) -> None:
         if not self.outage.reason:
             log.warning("%s; what is owed is kept until it is back", error)
             self.outage.count += 1
+        self._troubles += 1
         self.outage.store, self.outage.reason = error.store, str(error)
 
     def _tend(self) -> None:
@@ -454,17 +480,27 @@ class Indexer:
                     self._recover()
                     log.info("the stores are back; comparing everything with the disk")
                     self._territory.rescan_all("a store was away")
-                elif self._to_collect and self._territory.walked and not len(self._pending):
+                elif self._to_collect and self._compared:
                     self._index.collect()
                     self._to_collect = False
             except StoreUnavailable as error:
                 self._note_outage(error)
 
+    @property
+    def _compared(self) -> bool:
+        """Whether everything has been compared with the disk, and dealt with."""
+        return self._territory.walked and not self._territory.busy and not len(self._pending)
+
     def _recover(self) -> None:
+        troubles = self._troubles
         self._index.recover()
         self._to_collect = True
-        self._pending.put_all(self._index.backlog(), Hint.FOUND)
-        self.outage.reason = ""
+        # One by one: what puts them all at once would keep the observer waiting for Redis.
+        for path in self._index.backlog():
+            self._pending.put(path, Hint.FOUND)
+        if self._troubles == troubles:
+            # What failed meanwhile may have been cut short behind the recovery's back: that takes another one.
+            self.outage.reason = ""
 
 
 class _ChangedWhileRead(Exception):  # noqa: N818 - an event, not an error
@@ -474,12 +510,11 @@ class _ChangedWhileRead(Exception):  # noqa: N818 - an event, not an error
 def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
     """Return a file's bytes and the stat they belong to.
 
-    Raises FileNotFoundError when it is gone, _ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
+    Raises FileNotFoundError when there is none, _ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
     must not be read.
     """
     try:
-        # A name that became a pipe or a link since it was looked at is not followed, and not waited for.
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open_itself) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -489,14 +524,23 @@ def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
                 )
             data = file.read()
             after = os.fstat(file.fileno())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
     except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
         raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
     known = FileStat.of(after)
     if FileStat.of(before) != known or len(data) != known.size:
         raise _ChangedWhileRead
     return data, known
+
+
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""What opening says where there is nothing, a directory, a symbolic link (with O_NOFOLLOW), or a socket: open(2)."""
+
+
+def _open_itself(path: str, flags: int) -> int:
+    # A name that became a pipe or a link since it was looked at is not followed, and not waited for.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _is_still(path: str, known: FileStat) -> bool:

@@ -20,7 +20,7 @@ from rich.console import Console
 import daemon
 from daemon import config as configuration
 from daemon import paths, sdnotify
-from daemon.console import LogHandler, Reporter
+from daemon.console import LogHandler, Reporter, printable
 from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.lifecycle import Services
 
@@ -45,6 +45,7 @@ app = typer.Typer(
     help="Keeps a photo library indexed while it changes. Ask it with the command lookalike.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -70,7 +71,11 @@ def run(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="The configuration file.  [default: ~/.config/lookalike/lookalike.yaml, if it is there]"),
+        typer.Option(
+            metavar="FILE",
+            help="The configuration file. (default: ~/.config/lookalike/lookalike.yaml, if it is there)",
+            show_default=False,
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Index what is there, report, and exit.")] = False,
 ) -> None:
@@ -91,9 +96,9 @@ def check_config(file: Annotated[Path, typer.Argument(help="The configuration fi
         if problems:
             raise ConfigError(str(file), problems)
     except ConfigError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(printable(str(error)), err=True)
         raise typer.Exit(EXIT_CONFIG) from error
-    typer.echo(f"{file} is good: {len(settings.folders)} folders, models {', '.join(settings.models)}")
+    typer.echo(printable(f"{file} is good: {len(settings.folders)} folders, models {', '.join(settings.models)}"))
 
 
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], *, once: bool) -> int:
@@ -102,7 +107,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], *, once
     try:
         settings = _settings(file, folders)
     except ConfigError as error:
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         return EXIT_CONFIG
     logging.getLogger().setLevel(settings.log.level.upper())
     life = Daemon(settings, console)
@@ -344,7 +349,7 @@ class Daemon:
         if finished and self._reporter.worth_telling:
             answer = built.status.answer()
             failures = f"; {answer.failures} could not be read (see lookalike status)" if answer.failures else ""
-            log.info("up to date: %d photos in %d files%s", answer.photos, answer.files, failures)
+            log.info("up to date: %s in %s%s", _count(answer.photos, "photo"), _count(answer.files, "file"), failures)
         return finished
 
     def _report_once(self) -> None:
@@ -353,6 +358,10 @@ class Daemon:
         log.info("encoded %d photos; %d changes were written", encoded, self._built.indexer.committed)
         for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
             log.warning("not indexed: %s: %s", failure.path, failure.reason)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _threads(settings: Config) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
 from daemon.api import schema
-from daemon.errors import ModelError, QueryError, StoreError
+from daemon.errors import ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -51,6 +53,7 @@ def build(queries: Queries, status: Status, *, max_bytes: int, default_limit: in
             ModelError: _model_error,
             404: _not_found,
             405: _not_allowed,
+            ClientDisconnect: _gone,
             Exception: _unexpected,
         },
     )
@@ -121,9 +124,18 @@ def _json_object(body: bytes) -> dict[str, Any]:
         raise QueryError("bad_request", "the body is not JSON") from error
     if not isinstance(value, dict):
         raise QueryError("bad_request", "the body must be a JSON object")
-    if "\0" in str(value.get("path")):
-        raise QueryError("bad_request", "a path holds no NUL character")
+    _check_path(str(value.get("path")))
     return value
+
+
+def _check_path(path: str) -> None:
+    try:
+        possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        # A surrogate that stands for no byte: see Answer.json_bytes.
+        possible = False
+    if not possible:
+        raise QueryError("bad_request", "no file can have such a path")
 
 
 def _whole_number(asked: dict[str, Any], key: str) -> int | None:
@@ -146,7 +158,8 @@ async def _query_error(_: Request, error: Exception) -> Response:
 
 
 async def _store_error(_: Request, error: Exception) -> Response:
-    return _error("unavailable", f"{error}; try again in a moment")
+    advice = "try again in a moment" if isinstance(error, StoreUnavailable) else "see the daemon's log"
+    return _error("unavailable", f"{error}; {advice}")
 
 
 async def _model_error(_: Request, error: Exception) -> Response:
@@ -159,6 +172,11 @@ async def _not_found(request: Request, _: Exception) -> Response:
 
 async def _not_allowed(request: Request, _: Exception) -> Response:
     return _error("method_not_allowed", f"{request.method} is not a method of {request.url.path}")
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    # Written for nobody: the framework wants an answer.
+    return _error("bad_request", "the request ended early")
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:

@@ -55,7 +55,7 @@ class Queries:
         self, path: str, size: int | None, mtime_ns: int | None, *, limit: int, model: str
     ) -> schema.SearchAnswer:
         """Answer for a file of the library, by its stored vector; `size` and `mtime_ns` say which state of it is meant."""
-        started = time.perf_counter()
+        started = self._begin(limit)
         photo = self._search.photo_at(path, size, mtime_ns)
         if photo is None:
             raise QueryError("not_in_library", f"{path} is not in the library, or has changed and is not indexed yet")
@@ -63,22 +63,28 @@ class Queries:
 
     def by_id(self, photo: str, *, limit: int, model: str) -> schema.SearchAnswer:
         """Answer for a photo of the library by its id, a decimal number."""
-        if not photo.isascii() or not photo.isdigit() or int(photo) > MAX_ID:
-            raise QueryError("bad_request", f"{photo!r} is no photo's id; ids are the numbers that results carry")
-        return self._by_stored("id", int(photo), limit, model, time.perf_counter())
+        if not photo.isascii() or not photo.isdigit() or len(photo) > len(str(MAX_ID)) or int(photo) > MAX_ID:
+            raise QueryError("bad_request", f"{photo[:40]!r} is no photo's id; ids are the numbers that results carry")
+        return self._by_stored("id", int(photo), limit, model, self._begin(limit))
 
     def by_bytes(self, data: bytes, *, limit: int, model: str) -> schema.SearchAnswer:
         """Answer for any image; one that is in the library is found by its content, and not decoded."""
-        started = time.perf_counter()
+        started = self._begin(limit)
         collection = self._collection(model)
         photo = photo_id(blake3.blake3(data).hexdigest())
-        known = self._index.mappings.encoded(collection.name, [photo])[0]
+        known = self._index.mappings.known([photo])[0]
         vector = self._index.vectors.get(collection.name, photo) if known else None
         if vector is None:
             vector = self._encode(data, collection)
         return self._answer(
             schema.Query(by="bytes", id=str(photo) if known else None), collection, vector, limit, started
         )
+
+    def _begin(self, limit: int) -> float:
+        """Return when the question came; QueryError for a limit out of bounds, before any work is done."""
+        if not 1 <= limit <= self._max_limit:
+            raise QueryError("bad_request", f"the limit must be between 1 and {self._max_limit}")
+        return time.perf_counter()
 
     def _by_stored(self, by: str, photo: int, limit: int, model: str, started: float) -> schema.SearchAnswer:
         collection = self._collection(model)
@@ -106,9 +112,8 @@ class Queries:
     def _answer(
         self, query: schema.Query, collection: Collection, vector: NDArray[np.float32], limit: int, started: float
     ) -> schema.SearchAnswer:
-        if not 1 <= limit <= self._max_limit:
-            raise QueryError("bad_request", f"the limit must be between 1 and {self._max_limit}")
-        found = self._search.nearest(collection, vector, limit, most=self._max_limit)
+        asked = None if query.id is None else int(query.id)
+        found = self._search.nearest(collection, vector, limit, most=self._max_limit, asked=asked)
         return schema.SearchAnswer(
             model=collection.model,
             metric=collection.metric,

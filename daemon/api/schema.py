@@ -64,7 +64,7 @@ class FolderStatus(BaseModel):
     watch: str
     """events, or poll."""
     state: str
-    """starting, watching, polling, missing, unreadable, or held."""
+    """starting, watching, missing, unreadable, or held."""
     files: int
     held_deletions: int
     note: str

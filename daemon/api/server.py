@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 START_SECONDS = 10.0
+PROBE_SECONDS = 1.0
 
 
 class Server:
@@ -74,8 +76,7 @@ def bind(path: Path) -> socket.socket:
         raise ConfigError(str(path), ["another daemon answers on this socket; set 'socket' to another path"])
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        _remove_dead_socket(path)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
@@ -91,6 +92,13 @@ def bind(path: Path) -> socket.socket:
     return server
 
 
+def _remove_dead_socket(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(str(path), ["something that is no socket is in the way; set 'socket' to another path"])
+        path.unlink()
+
+
 def _check_length(path: Path) -> None:
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_BYTES:
@@ -104,8 +112,12 @@ def _check_length(path: Path) -> None:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_SECONDS)
         try:
             probe.connect(os.fspath(path))
+        except TimeoutError:
+            # A full backlog: somebody listens, and is busy or hangs.
+            return True
         except OSError:
             return False
     return True

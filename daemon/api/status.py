@@ -112,7 +112,9 @@ class Status:
         )
 
     def _read_stores(self) -> None:
-        mappings = self._index.mappings
+        mappings, outage = self._index.mappings, self._indexer.outage
+        if outage.reason and outage.store == "Redis":
+            return
         try:
             self._counts = mappings.counts()
             self._below = {folder.path: mappings.count_below(folder.path) for folder in self._watcher.folders}

@@ -16,12 +16,12 @@ from daemon.index.mappings import Add, Bind, Fail, MappingChange, Remove
 from daemon.index.vectors import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from daemon.index.mappings import Mappings
+    from daemon.index.mappings import Mappings, Outcome
     from daemon.index.vectors import Vectors
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Index:
         self.mappings.close()
 
     def recover(self) -> None:
-        """Bring both stores in step after a start or an outage: intents, lost or ghost vectors, an emptied mapping."""
+        """Bring both stores in step after a start or an outage: intents, lost vectors, an emptied mapping."""
         with self._writing:
             self.mappings.establish()
             for collection in self.collections:
@@ -79,9 +79,8 @@ class Index:
                 self._compare(name)
 
     def in_order(self) -> bool:
-        """Whether both stores answer, and the mapping has not been emptied under us."""
-        self.vectors.ping()
-        return not self.mappings.empty
+        """Whether both stores answer, the collections are loaded, and the mapping has not been emptied under us."""
+        return all(self.vectors.loaded(name) for name in self._names) and not self.mappings.empty
 
     def collect(self) -> None:
         """Delete vectors whose photo is not known: of no use once every file has been compared with the mapping."""
@@ -94,13 +93,12 @@ class Index:
                     self.mappings.set_encoded(name, absent=strays)
 
     def backlog(self) -> Iterator[str]:
-        """Yield one path of every photo that lacks a vector in some collection."""
+        """Yield every path of each photo that lacks a vector in some collection: the file at one may be gone."""
         for name in self._names:
             missing = self.mappings.not_encoded(name)
             for start in range(0, len(missing), BACKLOG_PAGE):
                 for _, paths in self.mappings.photos(missing[start : start + BACKLOG_PAGE]):
-                    if paths:
-                        yield paths[0]
+                    yield from paths
 
     def encoded(self, ids: Sequence[int]) -> list[bool]:
         """Return of each id whether its vector is in every collection."""
@@ -110,20 +108,44 @@ class Index:
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Make the changes, at most one for a path; returns of each whether it was made.
 
-        A `Bind` is not made when its photo has gone meanwhile: its path has to be looked at again.
+        A `Bind` is not made when its photo has gone meanwhile, nor an `Encoded` without vectors when they have: its path has to
+        be looked at again.
         """
         with self._writing:
             return self._commit(changes)
 
     def _commit(self, changes: Sequence[Change]) -> list[bool]:
-        # What has no vectors to write found them in Milvus already.
         self._write_vectors([change for change in changes if isinstance(change, Encoded) and change.vectors])
+        lost = self._without_vectors(changes)
         mapped: list[MappingChange] = [change.add if isinstance(change, Encoded) else change for change in changes]
         # Additions and bindings first: a photo that moves from a path to another is never without one.
-        order = sorted(range(len(mapped)), key=lambda i: isinstance(mapped[i], Remove | Fail))
+        order = sorted(
+            (i for i in range(len(mapped)) if i not in lost), key=lambda i: isinstance(mapped[i], Remove | Fail)
+        )
         outcomes = dict(zip(order, self.mappings.apply([mapped[i] for i in order], self._names), strict=True))
-        self._delete_orphans({outcome.orphan for outcome in outcomes.values() if outcome.orphan is not None})
-        return [outcomes[i].done for i in range(len(mapped))]
+        orphans = _orphans(outcomes.values())
+        # Where files swap their names, a photo loses its last path to one change of the batch before another binds it.
+        refused = [
+            i
+            for i in order
+            if not outcomes[i].done and isinstance(change := mapped[i], Bind) and change.photo in orphans
+        ]
+        if refused:
+            rescued = self.mappings.apply([mapped[i] for i in refused], self._names, rescue=True)
+            outcomes.update(zip(refused, rescued, strict=True))
+            orphans |= _orphans(rescued)
+        self._delete_orphans(orphans)
+        return [i in outcomes and outcomes[i].done for i in range(len(mapped))]
+
+    def _without_vectors(self, changes: Sequence[Change]) -> set[int]:
+        """Return the positions of what found its vectors in Milvus, where they have been collected since."""
+        adopted = [
+            (i, change.add.photo.id)
+            for i, change in enumerate(changes)
+            if isinstance(change, Encoded) and not change.vectors
+        ]
+        whole = self.encoded([photo for _, photo in adopted])
+        return {i for (i, _), is_whole in zip(adopted, whole, strict=True) if not is_whole}
 
     def _write_vectors(self, added: Sequence[Encoded]) -> None:
         if not added:
@@ -166,20 +188,20 @@ class Index:
         self.mappings.settle_intents(kept)
 
     def _compare(self, name: str) -> None:
-        """Where the counts differ, believe Milvus about which vectors it has, and drop the ones that no photo is known for."""
+        """Where the counts differ, believe Milvus about which vectors it has.
+
+        Those that no photo is known for stay until `collect`: where the mapping was emptied, files are hashed again and find theirs.
+        """
         if self.vectors.count(name) == self.mappings.count_encoded(name):
             return
         stored, recorded = self.vectors.ids(name), self.mappings.all_encoded(name)
-        lost, unrecorded = recorded - stored, sorted(stored - recorded)
+        lost, unrecorded = sorted(recorded - stored), sorted(stored - recorded)
         log.warning("%s: %d vectors are missing and %d are not recorded; mending", name, len(lost), len(unrecorded))
-        self.mappings.set_encoded(name, absent=sorted(lost))
-        # When the mapping was emptied, these vectors are worth keeping: files are hashed again and find theirs.
-        known = self.mappings.known(unrecorded)
-        rebuilding = self.mappings.counts().photos == 0
-        adopted = [photo for photo, is_known in zip(unrecorded, known, strict=True) if is_known or rebuilding]
-        ghosts = [photo for photo, is_known in zip(unrecorded, known, strict=True) if not (is_known or rebuilding)]
-        self.mappings.set_encoded(name, present=adopted)
-        self.vectors.delete(name, ghosts)
+        self.mappings.set_encoded(name, present=unrecorded, absent=lost)
+
+
+def _orphans(outcomes: Iterable[Outcome]) -> set[int]:
+    return {outcome.orphan for outcome in outcomes if outcome.orphan is not None}
 
 
 def _row(change: Encoded, column: int) -> Row:

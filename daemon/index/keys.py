@@ -68,4 +68,4 @@ class Keys:
 
     def alias(self, model: str) -> str:
         """Return the Milvus alias of a model's current collection."""
-        return f"{self.library}_{''.join(c if c.isalnum() else '_' for c in model)}"
+        return f"{self.library}_{''.join(c if c.isascii() and c.isalnum() else '_' for c in model)}"

@@ -9,6 +9,12 @@ local function file_key(path) return prefix .. ':file:' .. path end
 local function photo_key(id) return prefix .. ':photo:' .. id end
 local function paths_key(id) return prefix .. ':paths:' .. id end
 
+-- The entry of a path's inode, once the path stands for another inode or for none.
+local function drop_inode(path, device, inode)
+  local key = device .. ':' .. inode
+  if redis.call('HGET', inodes, key) == path then redis.call('HDEL', inodes, key) end
+end
+
 -- Take a path from its photo. Returns the photo's id when that was its last path; the id is then an intent to remove it.
 local function unbind(path)
   local file = redis.call('HMGET', file_key(path), 'id', 'device', 'inode')
@@ -16,8 +22,7 @@ local function unbind(path)
   if not id then return false end
   redis.call('DEL', file_key(path))
   redis.call('ZREM', files, path)
-  local inode = file[2] .. ':' .. file[3]
-  if redis.call('HGET', inodes, inode) == path then redis.call('HDEL', inodes, inode) end
+  drop_inode(path, file[2], file[3])
   redis.call('SREM', paths_key(id), path)
   if redis.call('EXISTS', paths_key(id)) == 1 then return false end
   redis.call('SADD', intents, id)
@@ -35,7 +40,8 @@ end
 -- The photo a path was bound to before it became `id`, if nothing else holds that one.
 local function rebind(path, id, size, mtime, device, inode)
   local orphan = false
-  if redis.call('HGET', file_key(path), 'id') ~= id then orphan = unbind(path) end
+  local was = redis.call('HMGET', file_key(path), 'id', 'device', 'inode')
+  if was[1] == id then drop_inode(path, was[2], was[3]) else orphan = unbind(path) end
   bind(path, id, size, mtime, device, inode)
   return orphan
 end
@@ -53,10 +59,12 @@ function change.add(a)
   return {1, orphan}
 end
 
--- path id size mtime device inode moved_from: the photo is known. Refused (0) when it is no longer, or is on its way out.
+-- path id size mtime device inode moved_from rescue: the photo is known. Refused (0) when it is no longer, or is on its way out
+-- and rescue is not '1': the caller's, who knows that its vectors are still there.
 function change.bind(a)
-  local path, id, moved_from = a[2], a[3], a[8]
-  if redis.call('EXISTS', photo_key(id)) == 0 or redis.call('SISMEMBER', intents, id) == 1 then return {0, false} end
+  local path, id, moved_from, rescue = a[2], a[3], a[8], a[9] == '1'
+  if redis.call('EXISTS', photo_key(id)) == 0 then return {0, false} end
+  if not rescue and redis.call('SISMEMBER', intents, id) == 1 then return {0, false} end
   local orphan = rebind(path, id, a[4], a[5], a[6], a[7])
   if moved_from ~= '' and moved_from ~= path then
     -- Only if it still stands for this very file: its path may hold another one by now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -90,6 +91,8 @@ class Fail:
     reason: str
     signature: str
     attempts: int = 1
+    since: float | None = None
+    """Unix time of the first attempt with this content; None for now."""
 
 
 MappingChange = Add | Bind | Remove | Fail
@@ -123,18 +126,17 @@ class Mappings:
             self._redis = redis.Redis.from_url(
                 url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
             )
-        except ValueError as error:
-            raise StoreRefused("Redis", self.url, f"cannot be used: {error}") from error
+            # An option that redis-py does not know is refused by the connection alone.
+            self._redis.connection_pool.make_connection()
+        except (ValueError, TypeError) as error:
+            # What redis-py says of it may quote a password.
+            raise StoreRefused("Redis", self.url, "is no URL of a Redis server; check redis.url") from error
         self._script = self._redis.register_script(
             resources.files("daemon.index").joinpath("mappings.lua").read_text(encoding="utf-8")
         )
 
     def close(self) -> None:
         self._redis.close()
-
-    def ping(self) -> None:
-        with self._errors():
-            self._redis.ping()
 
     @property
     def empty(self) -> bool:
@@ -304,12 +306,17 @@ class Mappings:
 
     # Changing
 
-    def apply(self, changes: Sequence[MappingChange], collections: Sequence[str]) -> list[Outcome]:
-        """Make each change, atomically one by one and in their order; returns their outcomes."""
+    def apply(
+        self, changes: Sequence[MappingChange], collections: Sequence[str], *, rescue: bool = False
+    ) -> list[Outcome]:
+        """Make each change, atomically one by one and in their order; returns their outcomes.
+
+        A `Bind` to a photo among the intents is not made, unless `rescue` says that the photo's vectors are still there.
+        """
         now = time.time()
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             for change in changes:
-                self._script(keys=[self.keys.prefix], args=_arguments(change, collections, now), client=pipe)
+                self._script(keys=[self.keys.prefix], args=_arguments(change, collections, now, rescue), client=pipe)
             rows = pipe.execute()
         return [Outcome((bool(done), int(orphan) if orphan is not None else None)) for done, orphan in rows]
 
@@ -331,34 +338,40 @@ class Mappings:
             yield
         except redis.exceptions.AuthenticationError as error:
             raise StoreRefused("Redis", self.url, "refuses the password; check redis.url") from error
+        except redis.exceptions.BusyLoadingError as error:
+            raise StoreUnavailable("Redis", self.url, "is still reading its files") from error
         except (redis.exceptions.TimeoutError, TimeoutError) as error:
             raise StoreUnavailable("Redis", self.url, "does not answer in time") from error
-        except (redis.exceptions.BusyLoadingError, redis.exceptions.ReadOnlyError) as error:
-            raise StoreUnavailable("Redis", self.url, f"cannot be written now: {error}") from error
         except (redis.exceptions.ConnectionError, OSError) as error:
             raise StoreUnavailable("Redis", self.url, "cannot be reached") from error
         except redis.exceptions.ResponseError as error:
-            raise _refusal(self.url, str(error)) from error
+            raise _refusal(self.url, error) from error
 
 
-_WAITING = ("MISCONF", "OOM", "NOREPLICAS", "BUSY", "LOADING", "MASTERDOWN", "READONLY")
+_WAITING = re.compile(r"\b(MISCONF|OOM|NOREPLICAS|BUSY|LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN)\b")
 """What Redis answers while it cannot write for now: a full disk or memory, a failover, a long script."""
 
 
-def _refusal(url: str, message: str) -> StoreError:
-    # In a pipeline redis-py puts the command before the server's own words.
-    if any(word in message for word in _WAITING):
-        return StoreUnavailable("Redis", url, f"cannot be written now: {message}")
-    return StoreRefused("Redis", url, f"refuses a command: {message}")
+def _refusal(url: str, error: redis.exceptions.ResponseError) -> StoreError:
+    # In a pipeline redis-py puts the command, paths and all, before the server's own words.
+    said = str(error).rpartition("caused error: ")[2].rstrip(".")
+    # redis-py takes the code that it has a class for off the words, and keeps it here.
+    if _WAITING.search(f"{error.status_code} {said}"):
+        return StoreUnavailable("Redis", url, f"cannot be written now: {said}")
+    return StoreRefused("Redis", url, f"refuses a command: {said}")
 
 
 def shown(url: str) -> str:
-    """Return a store's URL without what is secret in it."""
+    """Return a store's URL without what is secret in it; of one that cannot be told apart, nothing."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return url
-    _, _, place = rest.rpartition("@")
-    return f"{scheme}://{place.partition('?')[0]}"
+        return url.partition("?")[0]
+    if rest.startswith("/"):
+        return f"{scheme}://{rest.partition('?')[0]}"
+    place, _, _ = rest.rpartition("@")[2].partition("?")
+    # The "@" may stand in an option, or behind a "?" in a password.
+    told_apart = "@" not in rest.partition("?")[2]
+    return f"{scheme}://{place if told_apart else '…'}"
 
 
 def _photo_info(fields: dict[bytes, bytes]) -> PhotoInfo | None:
@@ -375,21 +388,18 @@ def _photo_info(fields: dict[bytes, bytes]) -> PhotoInfo | None:
     )
 
 
-def _arguments(change: MappingChange, collections: Sequence[str], now: float) -> list[Any]:
+def _arguments(change: MappingChange, collections: Sequence[str], now: float, rescue: bool) -> list[Any]:  # noqa: FBT001
     path = os.fsencode(change.path)
     match change:
         case Add(stat=stat, photo=photo):
             return ["add", path, photo.id, *_stat(stat), *_fields(photo), *collections]
         case Bind(stat=stat, photo=known, moved_from=moved_from):
-            return ["bind", path, known, *_stat(stat), os.fsencode(moved_from)]
+            return ["bind", path, known, *_stat(stat), os.fsencode(moved_from), int(rescue)]
         case Remove():
             return ["remove", path]
-        case Fail(reason=reason, signature=state, attempts=attempts):
-            return [
-                "fail",
-                path,
-                json.dumps({"reason": reason, "attempts": attempts, "since": now, "signature": state}),
-            ]
+        case Fail(reason=reason, signature=state, attempts=attempts, since=since):
+            record = {"reason": reason, "attempts": attempts, "since": now if since is None else since}
+            return ["fail", path, json.dumps(record | {"signature": state})]
 
 
 def _stat(stat: FileStat) -> tuple[int, int, int, int]:

@@ -32,10 +32,13 @@ class Search:
         self._index = index
         self._is_shown = is_shown
 
-    def nearest(self, collection: Collection, vector: NDArray[np.float32], limit: int, *, most: int) -> list[Result]:
+    def nearest(
+        self, collection: Collection, vector: NDArray[np.float32], limit: int, *, most: int, asked: int | None = None
+    ) -> list[Result]:
         """Return up to `limit` photos nearest to `vector` [dim], best first.
 
-        A vector without a path is never shown; `most` is how many may be fetched to make up for those.
+        A vector without a path is never shown; `most` is how many may be fetched to make up for those. The photo `asked` about
+        comes first: others may have the same vector, as the same picture in a file with other metadata has.
         """
         wanted = limit
         while True:
@@ -47,8 +50,20 @@ class Search:
                 if photo is not None and (shown := [path for path in paths if self._is_shown(path)])
             ]
             if len(results) >= limit or len(hits) < wanted or wanted >= most:
-                return results[:limit]
+                return self._with_first(results, asked)[:limit]
             wanted = min(most, 4 * wanted)
+
+    def _with_first(self, results: list[Result], asked: int | None) -> list[Result]:
+        if asked is None or not results:
+            return results
+        own = next((result for result in results if result.id == asked), None) or self._own(asked, results[0].score)
+        return [own, *(result for result in results if result.id != asked)] if own else results
+
+    def _own(self, asked: int, score: float) -> Result | None:
+        """Return the photo asked about where equal ones have taken all places before it."""
+        photo, paths = self._index.mappings.photos([asked])[0]
+        shown = [path for path in paths if self._is_shown(path)]
+        return Result(asked, score, shown, photo) if photo is not None and shown else None
 
     def photo_at(self, path: str, size: int | None, mtime_ns: int | None) -> int | None:
         """Return the id of the photo at a path of the library; None when it is not known, or has changed since."""

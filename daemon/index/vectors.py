@@ -87,9 +87,12 @@ class Vectors:
                 self._client.close()
                 self._client = None
 
-    def ping(self) -> None:
+    def loaded(self, collection: str) -> bool:
+        """Whether the collection can be asked; a server that was started again has loaded none."""
+        from pymilvus.client.types import LoadState  # noqa: PLC0415
+
         with self._milvus() as client:
-            client.get_server_version(**self._call)
+            return bool(client.get_load_state(collection, **self._call)["state"] == LoadState.Loaded)
 
     # Collections
 
@@ -103,6 +106,9 @@ class Vectors:
             if created:
                 self._create(client, collection, dim, metric)
             self._check_dimension(client, collection, dim)
+            if not client.list_indexes(collection, **self._call):
+                # Its making was cut short.
+                client.create_index(collection, self._index_params(metric), **self._call)
             # Milvus Lite reopens a collection that has an index as released.
             client.load_collection(collection, **self._call)
             self._point(client, alias, collection)
@@ -116,11 +122,20 @@ class Vectors:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
         for name in ("taken_at", "width", "height"):
             schema.add_field(name, DataType.INT64)
-        index = MilvusClient.prepare_index_params()
-        index.add_index(field_name="vector", metric_type=METRICS[metric], **INDEXES[self._index])
         client.create_collection(
-            collection, schema=schema, index_params=index, consistency_level="Session", **self._call
+            collection,
+            schema=schema,
+            index_params=self._index_params(metric),
+            consistency_level="Session",
+            **self._call,
         )
+
+    def _index_params(self, metric: str) -> Any:
+        from pymilvus import MilvusClient  # noqa: PLC0415
+
+        params = MilvusClient.prepare_index_params()
+        params.add_index(field_name="vector", metric_type=METRICS[metric], **INDEXES[self._index])
+        return params
 
     def _check_dimension(self, client: Any, collection: str, dim: int) -> None:
         fields = client.describe_collection(collection, **self._call)["fields"]
@@ -201,6 +216,8 @@ class Vectors:
         """Return the id of every vector in the collection."""
         found: set[int] = set()
         with self._milvus() as client:
+            # The iterator's first request knows no deadline: it is not made of a server that hangs.
+            client.get_server_version(**self._call)
             pages = client.query_iterator(
                 collection,
                 batch_size=ID_PAGE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +52,32 @@ class Mount:
 def mount_of(path: str, mountinfo: str | None = None) -> Mount:
     """Return the mount that `path` lies on; `mountinfo` is the table's text when it is not to be read from /proc."""
     real = os.path.realpath(path)
+    children: dict[str, list[tuple[str, Mount]]] = {}
+    mounts = [_parsed(line) for line in (_mountinfo() if mountinfo is None else mountinfo).split("\n") if line]
+    known = {identity for identity, _, _ in mounts}
+    for identity, parent, mount in mounts:
+        if _lies_in(real, mount.point):
+            above = parent if parent in known and parent != identity else ""
+            children.setdefault(above, []).append((identity, mount))
     found = Mount("/", "unknown")
-    for line in (_mountinfo() if mountinfo is None else mountinfo).splitlines():
-        before, _, after = line.partition(" - ")
-        point = before.split(" ")[4].encode().decode("unicode_escape")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        # Later lines lie over earlier ones.
-        if inside and len(point) >= len(found.point):
-            found = Mount(point, after.split(" ", 1)[0])
+    at = ""
+    # As the kernel resolves a path: of the mounts in this one, the first on the way; what it covers is not met.
+    while at in children:
+        at, found = min(reversed(children.pop(at)), key=lambda child: len(child[1].point))
     return found
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _parsed(line: str) -> tuple[str, str, Mount]:
+    """Return the mount's id, its parent's id and the mount of one line."""
+    before, _, after = line.partition(" - ")
+    identity, parent, _, _, point = before.split(" ")[:5]
+    # The kernel escapes blanks and backslashes, and nothing else.
+    point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
+    return identity, parent, Mount(point, after.split(" ", 1)[0])
 
 
 def _mountinfo() -> str:

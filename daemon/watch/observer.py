@@ -26,7 +26,14 @@ from watchdog.events import (
 )
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
 
 from daemon.changes import Hint
 from daemon.watch.filters import NO_MEDIA, Filters
@@ -100,6 +107,15 @@ class _WatchGroup(InotifyWatchGroup):
     @property
     def watches(self) -> int:
         return len(self._active_callbacks_by_watch)
+
+
+class _Inotify(InotifyFD):
+    """An inotify instance in which a directory may be met twice: by its own event, and by that of the one above it."""
+
+    def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        watch = self._get_or_create_watch(path, mask)
+        watch.callbacks[id_] = callback
+        return watch.wd
 
 
 class _Emitter(InotifyFullEmitter):
@@ -192,7 +208,7 @@ class FolderWatch:
         """Watch the folder and everything in it that is not ignored; OSError when it cannot be."""
         self.disarm()
         self.remember_root()
-        inotify = InotifyFD()
+        inotify = _Inotify()
         inotify.start()
         observer = _Observer(inotify, admits=self._admits, lost=self._overflowed)
         try:

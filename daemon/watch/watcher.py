@@ -68,6 +68,8 @@ class WatchedFolder:
     mode: str = "events"
     state: str = "starting"
     note: str = ""
+    polled_because: str = ""
+    """Why there are no events, a sentence; empty when polling was asked for."""
     held: int = 0
     """Deletions that wait for a decision."""
     next_walk: float = 0.0
@@ -252,22 +254,20 @@ class Watcher:
             return False
         mount = mount_of(folder.path)
         folder.mode = "poll" if folder.wanted == "poll" or (folder.wanted == "auto" and mount.remote) else "events"
-        folder.note = (
-            f"{mount.type} raises no events for changes made elsewhere"
-            if mount.remote and folder.mode == "poll"
-            else ""
-        )
+        folder.polled_because = ""
+        if folder.mode == "poll" and mount.remote:
+            folder.polled_because = f"{mount.type} raises no events for changes made elsewhere, so the folder is polled"
         folder.watch.remember_root()
         if folder.mode == "events":
             try:
                 folder.watch.arm()
             except OSError as error:
-                folder.mode, folder.note = "poll", _refusal(error)
-        self._say(folder, "watching" if folder.mode == "events" else "polling", folder.note)
+                folder.mode, folder.polled_because = "poll", _refusal(error)
+        self._say(folder, "watching", folder.polled_because)
         return True
 
     def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
-        if (folder.state, folder.note) != (state, note) and state != "watching" and note:
+        if (folder.state, folder.note) != (state, note) and note:
             log.warning("%s: %s", folder.path, note)
         folder.state, folder.note = state, note
 
@@ -320,14 +320,15 @@ class Watcher:
         self._pending.put_all(found.missing + found.mended, Hint.GONE)
 
     def _schedule(self, folder: WatchedFolder) -> None:
-        polled = folder.mode == "poll" or bool(folder.watch.refused)
+        # A hold is looked at again soon: the disk may be back.
+        polled = folder.mode == "poll" or bool(folder.watch.refused) or bool(folder.held)
         folder.next_walk = time.monotonic() + (self._poll_seconds if polled else self._rescan_seconds)
 
     def _judge(self, folder: WatchedFolder, walk: Walk) -> None:
         """Say how the folder is watched after a walk that went through."""
         if folder.held:
             return
-        notes = [folder.note] if folder.mode == "poll" and folder.note else []
+        notes = [folder.polled_because] if folder.polled_because else []
         refused = folder.watch.refused
         if refused:
             notes.append(_too_few_watches(len(refused), walk.directories))
@@ -336,7 +337,7 @@ class Watcher:
             notes.append(
                 f"{len(walk.unreadable)} folders in it cannot be read, {example} among them; what was indexed there is kept"
             )
-        self._say(folder, "watching" if folder.mode == "events" else "polling", "; ".join(notes))
+        self._say(folder, "watching", "; ".join(notes))
 
 
 def _unusable(path: str) -> tuple[str, str] | None:

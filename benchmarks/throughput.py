@@ -1,0 +1,152 @@
+"""Indexing: photos per second of `lookaliked run --once`, against a bare loop that decodes and encodes the same files.
+
+The bare loop reads, decodes, preprocesses and encodes with the daemon's own functions, and keeps nothing. Its best form, a pool
+with one thread for each core, is the measure; one thread with a session that uses all cores is shown beside it.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.common import (
+    MAX_PIXELS,
+    Aim,
+    Daemon,
+    arguments,
+    conclude,
+    distinct,
+    enlarged,
+    fill,
+    median,
+    model,
+    photo_sources,
+    places,
+    table,
+)
+from benchmarks.common import cores as all_cores
+from daemon.encode.encoder import Encoder
+from daemon.encode.images import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.common import Places
+
+LARGE_SOURCES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One round: photos per second, and the processor time of a photo."""
+
+    photos_per_second: float
+    cpu_ms: float
+    with_start_up: float | None = None
+    """Photos per second from starting the process to its end."""
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--photos", type=Path, help="a folder of JPEG photos; without one, crops of sample images")
+    parser.add_argument("--count", type=int, default=2000, help="photos at their own size; 0 leaves this part out")
+    parser.add_argument("--large-count", type=int, default=200, help="photos of 12 megapixels; 0 leaves this part out")
+    parser.add_argument("--rounds", type=int, default=5)
+    settings = parser.parse_args()
+    measured, aims = {}, []
+    with places() as where:
+        sources = photo_sources(settings.photos)
+        for title, count in (("as they are", settings.count), ("12 megapixels", settings.large_count)):
+            if not count:
+                continue
+            folder = where.folder(f"photos-{count}-{title.partition(' ')[0]}")
+            files = fill(
+                folder, distinct(sources if title == "as they are" else enlarged(sources, LARGE_SOURCES)), count
+            )
+            rounds = _compare(where, folder, files, settings.rounds)
+            ratio = _tell(f"{count} photos, {title}", rounds)
+            measured[title] = {side: [asdict(speed) for speed in speeds] for side, speeds in rounds.items()} | {
+                "ratio": ratio
+            }
+            aims.append(Aim(f"{title}: daemon / bare loop", ratio, 0.8, at_least=True))
+    conclude("throughput", settings, measured, aims)
+
+
+def _compare(where: Places, folder: Path, files: Sequence[Path], rounds: int) -> dict[str, list[Speed]]:
+    cores = all_cores()
+    pooled, threaded = Encoder(model(where), threads=1), Encoder(model(where), threads=cores)
+    sides: dict[str, list[Speed]] = {"daemon": [], "pool": [], "sequential": []}
+    for number in range(rounds):
+        sides["daemon"].append(_daemon(where, f"data-{number}", folder, len(files)))
+        sides["pool"].append(_bare(files, pooled, cores))
+        sides["sequential"].append(_bare(files, threaded, 1))
+    return sides
+
+
+def _daemon(where: Places, name: str, folder: Path, count: int) -> Speed:
+    ended_before = _cpu_of_ended_processes()
+    with Daemon(where, name, folder, once=True) as daemon:
+        with daemon.client() as client:
+            # Photos that were encoded before the first answer came do not count, and neither does the time until then.
+            before = client.status().answer["encoded"]
+        begun, start_up_cpu = time.perf_counter(), daemon.cpu_seconds()
+        seconds = daemon.said("up to date") - begun
+        whole = daemon.ended() - daemon.started
+    where.drop(name)
+    photos = count - before
+    # The daemon's and its stores', with what it takes to stop them.
+    cpu = _cpu_of_ended_processes() - ended_before - start_up_cpu
+    return Speed(photos / seconds, 1000 * cpu / photos, count / whole)
+
+
+def _cpu_of_ended_processes() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _bare(files: Sequence[Path], encoder: Encoder, threads: int) -> Speed:
+    def encode(file: Path) -> None:
+        decoded = decode(file.read_bytes(), str(file), min_side=encoder.min_side, max_pixels=MAX_PIXELS)
+        encoder.encode([encoder.preprocess(decoded.image)])
+
+    cpu_before, begun = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(encode, files):
+            pass
+    seconds = time.perf_counter() - begun
+    return Speed(len(files) / seconds, 1000 * (time.process_time() - cpu_before) / len(files))
+
+
+def _tell(title: str, rounds: dict[str, list[Speed]]) -> float:
+    """Print the medians; return the daemon's share of the bare loop's better form, the median over the rounds."""
+    names = {
+        "daemon": "lookaliked run --once",
+        "pool": f"bare loop, {all_cores()} threads x 1 intra-op",
+        "sequential": f"bare loop, 1 thread x {all_cores()} intra-op",
+    }
+    rows = [
+        (
+            names[side],
+            median([one.photos_per_second for one in speeds]),
+            median([one.cpu_ms for one in speeds]),
+            median([one.with_start_up for one in speeds if one.with_start_up]) if side == "daemon" else "",
+        )
+        for side, speeds in rounds.items()
+    ]
+    table(title, ("", "photos/s", "CPU ms a photo", "photos/s with start-up and end"), rows)
+    ratio = median(
+        [
+            daemon.photos_per_second / max(pool.photos_per_second, sequential.photos_per_second)
+            for daemon, pool, sequential in zip(*rounds.values(), strict=True)
+        ]
+    )
+    print(f"\ndaemon / bare loop: {ratio:.2f}")
+    return ratio
+
+
+if __name__ == "__main__":
+    main()
