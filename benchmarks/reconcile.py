@@ -95,7 +95,7 @@ def _measure(top: Path, mappings: Mappings, count: int, rounds: int) -> dict[str
         begun = time.perf_counter()
         seen = _bare_walk(str(top))
         walked = time.perf_counter()
-        found = compare(Walk(str(top), filters), recording, queue=lambda _: None, stopped=lambda: False)
+        found = compare(Walk(str(top), filters), recording, queue=lambda _: None)
         compared = time.perf_counter()
         if (seen, found.recorded, found.added, found.changed, found.missing) != (count, count, 0, 0, []):
             raise SystemExit("the folder changed meanwhile, or the comparison is wrong")

@@ -82,6 +82,6 @@ def _parsed(line: str) -> tuple[str, str, Mount]:
 
 def _mountinfo() -> str:
     try:
-        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        return os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
     except OSError:
         return ""

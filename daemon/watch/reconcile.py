@@ -33,6 +33,8 @@ class Walk:
 
     top: str
     filters: Filters
+    stopped: Callable[[], bool] = lambda: False
+    """Asked at every entry; the walk ends early once it says so."""
     unreadable: list[bytes] = field(default_factory=list)
     directories: int = 0
     files: int = 0
@@ -40,14 +42,14 @@ class Walk:
     def __iter__(self) -> Iterator[Described]:
         """Yield each photo's path and "size mtime_ns inode"; OSError when `top` itself cannot be read."""
         pending = [self._entries(os.fsencode(self.top))]
-        while pending:
+        while pending and not self.stopped():
             entry = next(pending[-1], None)
             if entry is None:
                 pending.pop()
             elif entry.is_dir(follow_symlinks=False):
                 try:
                     pending.append(self._entries(entry.path))
-                except FileNotFoundError:
+                except (FileNotFoundError, NotADirectoryError):
                     continue
                 except OSError:
                     self.unreadable.append(entry.path)
@@ -143,16 +145,17 @@ class Comparison:
     """Failures whose file is gone."""
 
 
-def compare(
-    walk: Walk, recording: Recording, *, queue: Callable[[list[str]], None], stopped: Callable[[], bool]
-) -> Comparison:
-    """Compare a walk with what is recorded below its top; hand each new or changed path to `queue`, a chunk at a time."""
+def compare(walk: Walk, recording: Recording, *, queue: Callable[[list[str]], None]) -> Comparison:
+    """Compare a walk with what is recorded below its top; hand each new or changed path to `queue`, a chunk at a time.
+
+    When the walk was stopped, nothing is missing: what it did not come to cannot be told.
+    """
     found = Comparison()
     failures = recording.failures()
     missing: list[bytes] = []
     chunk: list[str] = []
     for raw, difference in differences(_readable(walk), _counted(recording.below(walk.top), found)):
-        if stopped():
+        if walk.stopped():
             return found
         if difference is Difference.MISSING:
             missing.append(raw)
@@ -166,7 +169,10 @@ def compare(
         if len(chunk) >= CHUNK:
             queue(chunk)
             chunk = []
-    queue(chunk)
+    if chunk:
+        queue(chunk)
+    if walk.stopped():
+        return found
     found.missing = [path for path in map(os.fsdecode, missing) if walk.covers(path)]
     found.mended = [path for path in failures if walk.covers(path) and not os.path.lexists(path)]
     return found

@@ -284,8 +284,8 @@ class Watcher:
             folder.watch.remember_root()
         log.debug("reconciling %s: %s", directory, reason)
         started = time.monotonic()
-        walk = Walk(directory, self._filters)
-        found = compare(walk, self._recording, queue=self._queue, stopped=self._stop.is_set)
+        walk = Walk(directory, self._filters, self._stop.is_set)
+        found = compare(walk, self._recording, queue=self._queue)
         if self._stop.is_set():
             return
         self._release(folder, found, whole=whole)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from daemon.changes import Hint
+from daemon.watch.pending import Pending
+from daemon.watch.settle import Settle
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pending(clock: Clock) -> Pending:
+    return Pending(Settle(2.0, 0.1), clock=clock)
+
+
+def taken(pending: Pending, limit: int = 10) -> list[str]:
+    return [path for path, _, _ in pending.take(limit)]
+
+
+def test_arrivals_come_before_what_a_walk_found_and_departures_last(pending: Pending, clock: Clock) -> None:
+    pending.put("gone", Hint.GONE)
+    pending.put("found", Hint.FOUND)
+    pending.put("new", Hint.CLOSED)
+    clock.now += 1
+    assert taken(pending) == ["new", "found"]
+    assert taken(pending) == ["gone"]
+
+
+def test_a_path_is_pending_once_however_often_it_changes(pending: Pending, clock: Clock) -> None:
+    for _ in range(5):
+        pending.put("a", Hint.CREATED)
+        clock.now += 0.05
+    clock.now += 1
+    assert len(pending) == 1
+    assert taken(pending) == ["a"]
+
+
+def test_every_event_puts_the_look_off(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.CREATED)
+    pending.put("b", Hint.CLOSED)
+    clock.now += 0.09
+    pending.put("a", Hint.CLOSED)
+    clock.now += 0.05
+    assert taken(pending) == ["b"]
+    clock.now += 0.06
+    assert pending.take(1) == [("a", Hint.CLOSED, 1000.0)]
+
+
+def test_a_path_in_flight_is_not_handed_out_again_until_it_is_done(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    assert taken(pending) == ["a"]
+    pending.put("a", Hint.CLOSED)
+    pending.put("b", Hint.FOUND)
+    clock.now += 1
+    assert taken(pending) == ["b"]
+    pending.done("a")
+    clock.now += 1
+    assert taken(pending) == ["a"]
+    pending.done("a")
+    assert len(pending) == 1, "b is still in flight"
+
+
+def test_a_walk_does_not_overtake_an_event(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    pending.put("a", Hint.CLOSED)
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"]
+    clock.now += 1
+    assert taken(pending) == ["a"]
+
+
+def test_what_is_put_off_comes_back_with_what_it_was_pending_for(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    pending.put("b", Hint.FOUND)
+    taken(pending)
+    pending.later("a", 5.0)
+    pending.later("b", 5.0)
+    pending.put("b", Hint.CLOSED)
+    clock.now += 1
+    assert pending.take(10) == [("b", Hint.CLOSED, 1000.0)]
+    clock.now += 5
+    assert pending.take(10) == [("a", Hint.FOUND, 1000.0)]
+
+
+def test_no_more_are_handed_out_than_asked_for(pending: Pending) -> None:
+    pending.put_all([str(n) for n in range(10)], Hint.FOUND)
+    assert len(taken(pending, 4)) == 4
+    assert len(taken(pending, 100)) == 6
+
+
+def test_the_age_is_that_of_the_oldest(pending: Pending, clock: Clock) -> None:
+    assert pending.oldest_seconds() == 0
+    pending.put("a", Hint.FOUND)
+    clock.now += 3
+    pending.put("b", Hint.FOUND)
+    assert pending.oldest_seconds() == 3
+
+
+def test_closing_wakes_whoever_waits() -> None:
+    pending = Pending(Settle(2.0, 0.1))
+    got: list[object] = []
+    thread = threading.Thread(target=lambda: got.append(pending.take(1)))
+    thread.start()
+    pending.close()
+    thread.join(10)
+    assert got == [[]]
+
+
+def test_paths_put_by_many_threads_are_each_handed_out_once() -> None:
+    pending = Pending(Settle(0.0, 0.0))
+    names = [[f"{t}-{n}" for n in range(500)] for t in range(4)]
+    writers = [threading.Thread(target=pending.put_all, args=(some, Hint.CLOSED)) for some in names]
+    for writer in writers:
+        writer.start()
+    seen: list[str] = []
+    while len(seen) < 2000:
+        seen += taken(pending, 64)
+    for writer in writers:
+        writer.join()
+    assert sorted(seen) == sorted(sum(names, []))

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.changes import signature
+from daemon.watch.filters import Filters
+from daemon.watch.reconcile import Comparison, Difference, Recording, Walk, compare, differences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pytest
+
+FILTERS = Filters([".*", "@eaDir"], [".jpg"])
+
+
+def make(root: Path, *names: bytes) -> None:
+    for name in names:
+        path = os.path.join(os.fsencode(root), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(name)
+
+
+def walked(root: Path) -> list[bytes]:
+    top = os.fsencode(root) + b"/"
+    return [path.removeprefix(top) for path, _ in Walk(str(root), FILTERS)]
+
+
+def compared(root: Path, recorded: Mapping[bytes, str], failures: Mapping[str, str] | None = None) -> tuple[Comparison, set[str], Walk]:
+    walk, queued = Walk(str(root), FILTERS), set[str]()
+    recording = Recording(below=lambda _: iter(sorted(recorded.items())), failures=lambda: dict(failures or {}))
+    found = compare(walk, recording, queue=queued.update)
+    return found, {os.path.relpath(path, root) for path in queued}, walk
+
+
+def as_recorded(root: Path) -> dict[bytes, str]:
+    return dict(Walk(str(root), FILTERS))
+
+
+def test_a_walk_is_in_byte_order_of_whole_paths(tmp_path: Path) -> None:
+    names = [b"a/z.jpg", b"a.jpg", b"a/b/c.jpg", b"a-b.jpg", b"B.jpg", b"\xff.jpg", b"new\nline.jpg", "é/ü.jpg".encode()]
+    make(tmp_path, *names)
+    assert walked(tmp_path) == sorted(names)
+
+
+def test_what_is_ignored_linked_or_no_file_is_not_walked(tmp_path: Path) -> None:
+    make(tmp_path, b"a.jpg", b".hidden.jpg", b"@eaDir/b.jpg", b"c.txt", b"sub/d.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "directory.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert walked(tmp_path) == [b"a.jpg", b"sub/d.jpg"]
+
+
+def test_a_directory_marked_nomedia_is_left_alone_with_all_below_it(tmp_path: Path) -> None:
+    make(tmp_path, b"a.jpg", b"private/.nomedia", b"private/b.jpg", b"private/sub/c.jpg")
+    assert walked(tmp_path) == [b"a.jpg"]
+
+
+def test_nothing_differs_when_all_is_recorded(tmp_path: Path) -> None:
+    make(tmp_path, b"a.jpg", b"sub/b.jpg")
+    found, queued, walk = compared(tmp_path, as_recorded(tmp_path))
+    assert (found.added, found.changed, found.missing, queued, walk.files) == (0, 0, [], set(), 2)
+
+
+def test_new_changed_and_missing_files_are_told_apart(tmp_path: Path) -> None:
+    make(tmp_path, b"same.jpg", b"changed.jpg")
+    recorded = as_recorded(tmp_path)
+    recorded[os.fsencode(tmp_path / "gone.jpg")] = "1 2 3"
+    (tmp_path / "changed.jpg").write_bytes(b"something longer than before")
+    make(tmp_path, b"new.jpg")
+    found, queued, _ = compared(tmp_path, recorded)
+    assert (found.added, found.changed, queued) == (1, 1, {"new.jpg", "changed.jpg"})
+    assert found.missing == [str(tmp_path / "gone.jpg")]
+
+
+def test_a_failure_is_queued_again_only_when_its_file_has_changed(tmp_path: Path) -> None:
+    make(tmp_path, b"bad.jpg")
+    path = tmp_path / "bad.jpg"
+    failures = {str(path): signature(path.lstat())}
+    assert compared(tmp_path, {}, failures)[1] == set()
+    path.chmod(0o600 if path.stat().st_mode & 0o777 != 0o600 else 0o644)
+    assert compared(tmp_path, {}, failures)[1] == {"bad.jpg"}
+
+
+def test_a_failure_whose_file_is_gone_is_mended(tmp_path: Path) -> None:
+    gone, elsewhere = str(tmp_path / "bad.jpg"), "/elsewhere/bad.jpg"
+    assert compared(tmp_path, {}, {gone: "1 2 3 4", elsewhere: "1 2 3 4"})[0].mended == [gone]
+
+
+def test_what_lies_below_a_directory_that_cannot_be_read_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, b"a.jpg", b"locked/b.jpg", b"locked-too/c.jpg")
+    recorded = as_recorded(tmp_path) | {os.fsencode(tmp_path / "gone.jpg"): "1 2 3"}
+    real, locked = os.scandir, os.fsencode(tmp_path / "locked")
+
+    def scandir(path: bytes) -> object:
+        if path == locked:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, _, walk = compared(tmp_path, recorded)
+    assert found.missing == [str(tmp_path / "gone.jpg")]
+    assert walk.unreadable == [locked]
+
+
+def test_a_folder_that_cannot_be_read_misses_nothing_and_one_that_is_gone_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = {os.fsencode(tmp_path / "sub" / "a.jpg"): "1 2 3"}
+    assert compared(tmp_path / "sub", recorded)[0].missing == [str(tmp_path / "sub" / "a.jpg")]
+
+    def scandir(path: bytes) -> object:
+        raise OSError(5, "Input/output error", path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert compared(tmp_path / "sub", recorded)[0].missing == []
+
+
+names = st.sets(st.text("a/.-0\xff", min_size=1, max_size=6).map(lambda text: text.encode("latin-1")))
+
+
+@given(names, names, names)
+def test_differences_are_those_of_sets(disk: set[bytes], index: set[bytes], touched: set[bytes]) -> None:
+    on_disk = sorted((name, "new" if name in touched else "same") for name in disk)
+    found = dict(differences(on_disk, sorted((name, "same") for name in index)))
+    assert found == (
+        {name: Difference.ADDED for name in disk - index}
+        | {name: Difference.MISSING for name in index - disk}
+        | {name: Difference.CHANGED for name in disk & index & touched}
+    )
