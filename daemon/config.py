@@ -211,6 +211,12 @@ def _contradictions(config: Config, document: Document) -> list[str]:
     if config.search.limit > config.search.max_limit:
         sentence = f"{config.search.limit} is more than search.max_limit ({config.search.max_limit})"
         problems.append(document.problem(("search", "limit"), sentence))
+    length = len(os.fsencode(config.socket_path))
+    if length > paths.SOCKET_PATH_BYTES:
+        sentence = (
+            f"the path of a socket has at most {paths.SOCKET_PATH_BYTES} bytes, and {config.socket_path} has {length}"
+        )
+        problems.append(document.problem(("socket",), f"{sentence}; set a shorter one"))
     if not config.folders:
         problems.append("there is no folder to watch; name one on the command line or under 'folders'")
     real = [Path(os.path.realpath(folder.path)) for folder in config.folders]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -276,5 +278,7 @@ class Vectors:
         if error.code == NOT_LOADED:
             # The server was started again since; a recovery loads it.
             return StoreUnavailable("Milvus", self.url, "has not loaded its collections yet")
+        if os.strerror(errno.ENOSPC) in error.message:
+            return StoreUnavailable("Milvus", self.url, "cannot be written now: no space is left on its disk")
         said = error.message.strip().splitlines() or [f"error {error.code}"]
         return StoreRefused("Milvus", self.url, f"refuses a call: {said[0]}")

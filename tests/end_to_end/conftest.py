@@ -104,7 +104,10 @@ class Lookalike:
         """Start the daemon in the background, and return when it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "lookaliked", "run", *(arguments or (self.folder,))], env=self.environment, stdout=log, stderr=log
+                [BIN / "lookaliked", "run", *(arguments or (self.folder,))],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
         eventually(lambda: self._answers() or self._ended(), "the daemon answers")
         assert self.process.poll() is None, self.said()
@@ -129,7 +132,9 @@ class Lookalike:
         return status
 
     def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        done = self.command("status", "--json")
+        assert done.returncode == 0, f"{done.stderr.decode()}\n{self.said()}"
+        answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
     def up_to_date(self) -> dict[str, Any]:

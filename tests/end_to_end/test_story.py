@@ -44,7 +44,9 @@ def test_similar_photos_are_listed_best_first_with_scores_and_paths(running: Any
     assert (answer["schema"], answer["query"]["by"], len(answer["results"])) == (1, "bytes", 2)
 
 
-def test_a_photo_is_found_when_it_is_saved_and_gone_when_it_is_deleted(running: Any, photos: Any, wait_for: Wait) -> None:
+def test_a_photo_is_found_when_it_is_saved_and_gone_when_it_is_deleted(
+    running: Any, photos: Any, wait_for: Wait
+) -> None:
     query = photos.write(running.root / "new.jpg", 100)
     assert running.holders(query) == []
     saved = running.folder / "sub" / "new.jpg"
@@ -108,7 +110,9 @@ def test_once_indexes_reports_and_ends_and_the_second_time_encodes_nothing(looka
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopping_in_the_middle_leaves_a_consistent_index(lookalike: Any, photos: Any, wait_for: Wait, number: signal.Signals) -> None:
+def test_stopping_in_the_middle_leaves_a_consistent_index(
+    lookalike: Any, photos: Any, wait_for: Wait, number: signal.Signals
+) -> None:
     for seed in range(250):
         photos.write(lookalike.folder / f"{seed}.jpg", seed)
     lookalike.start()
@@ -120,7 +124,9 @@ def test_stopping_in_the_middle_leaves_a_consistent_index(lookalike: Any, photos
     assert (status["photos"], status["files"]) == (250, 250)
 
 
-def test_a_killed_daemon_leaves_nothing_that_the_next_start_cannot_take_over(lookalike: Any, photos: Any, wait_for: Wait) -> None:
+def test_a_killed_daemon_leaves_nothing_that_the_next_start_cannot_take_over(
+    lookalike: Any, photos: Any, wait_for: Wait
+) -> None:
     for seed in range(120):
         photos.write(lookalike.folder / f"{seed}.jpg", seed)
     lookalike.start()
@@ -135,7 +141,9 @@ def test_a_killed_daemon_leaves_nothing_that_the_next_start_cannot_take_over(loo
 
 
 @pytest.mark.parametrize("name", ["valkey-server", "milvus_lite_server"])
-def test_a_store_that_is_killed_is_started_again_and_nothing_is_lost(running: Any, photos: Any, wait_for: Wait, name: str) -> None:
+def test_a_store_that_is_killed_is_started_again_and_nothing_is_lost(
+    running: Any, photos: Any, wait_for: Wait, name: str
+) -> None:
     victim = next(child for child in running.children if name in " ".join(child.cmdline()))
     victim.kill()
     new = photos.write(running.folder / "new.jpg", 300)
@@ -165,7 +173,9 @@ def test_nothing_is_ever_written_below_a_watched_folder(lookalike: Any, photos: 
     seen = False
     while lookalike.status()["state"] != "up to date":
         for process in [psutil.Process(lookalike.process.pid), *lookalike.children]:
-            assert not [one for one in process.open_files() if one.path.startswith(str(lookalike.folder)) and one.mode != "r"]
+            assert not [
+                one for one in process.open_files() if one.path.startswith(str(lookalike.folder)) and one.mode != "r"
+            ]
             seen = True
     assert seen
     lookalike.search(lookalike.folder / "0" / "0.jpg")
@@ -229,7 +239,9 @@ def test_a_library_of_cameras_and_formats_is_indexed_and_its_damaged_files_are_l
     assert lookalike.holders(heic) == [str(heic)]
 
 
-def test_ctrl_c_in_a_terminal_which_signals_the_whole_group_does_not_reach_the_stores(lookalike: Any, photos: Any) -> None:
+def test_ctrl_c_in_a_terminal_which_signals_the_whole_group_does_not_reach_the_stores(
+    lookalike: Any, photos: Any
+) -> None:
     photos.write(lookalike.folder / "a.jpg", 1)
     lookalike.start()
     lookalike.up_to_date()
