@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Task
 
 TELL_AFTER_SECONDS = 2.0
 SHOW_AFTER_SECONDS = 0.3
 """Work that takes less is done before a bar would tell of it."""
+
+
+def standard_error() -> Console:
+    """Return what log lines and the bar are written to."""
+    return Console(stderr=True) if sys.stderr is None else Console(file=cast("IO[str]", _Outlived(sys.stderr)))
+
+
+class _Outlived:
+    """A stream that may lose its reader: a terminal that is closed must not end the work, nor keep it from ending."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._discard()
+
+    def _discard(self) -> None:
+        # What is still in its buffer would fail once more when the interpreter ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 class LogHandler(logging.Handler):
@@ -90,7 +126,7 @@ class Reporter:
                 console=self._console,
                 transient=True,
             )
-            self._progress.add_task("indexing", total=None)
+            self._progress.add_task("indexing", total=done + pending)
             self._progress.start()
         self._progress.update(self._progress.task_ids[0], completed=done, total=done + pending)
 

@@ -55,11 +55,13 @@ class Document:
         self._loader = _Loader("")
         try:
             node = yaml.compose(text, Loader=_Loader)
-            self.data: Any = {} if node is None else self._value(node, ())
+            self.data: Any = None if node is None else self._value(node, ())
         except yaml.YAMLError as error:
             raise ConfigError(source, [_syntax_problem(error)]) from error
         except RecursionError as error:
             raise ConfigError(source, ["it is nested too deeply, or an alias in it contains itself"]) from error
+        if self.data is None and not self.problems:
+            self.data = {}
         if not isinstance(self.data, dict):
             raise ConfigError(source, self.problems or ["the document must be a mapping of keys to values"])
 
@@ -109,11 +111,13 @@ class Document:
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
+        kind = node.tag.rpartition(":")[2]
         try:
+            if kind in ("map", "seq"):
+                raise ValueError(kind)
             return self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError, IndexError):
             # Each of PyYAML's constructors has its own error for a value that its tag does not fit.
-            kind = node.tag.rpartition(":")[2]
             self.problems.append(self.problem(place, f"{node.value[:40]!r} is no {kind}"))
             return None
 

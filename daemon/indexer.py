@@ -89,7 +89,7 @@ class _Decision(enum.Enum):
 
 @dataclass(order=True, slots=True)
 class _Task:
-    """A path on its way through the pipeline; live work sorts before the bulk, and both by age."""
+    """A path on its way through the pipeline; live work sorts before the bulk, the newest first."""
 
     lane: int
     order: int
@@ -204,10 +204,13 @@ class Indexer:
 
     def _look(self) -> None:
         while batch := self._pending.take(LOOK_BATCH):
-            tasks = [
-                _Task(int(hint is Hint.FOUND), next(self._order), path, hint, since) for path, hint, since in batch
-            ]
+            tasks = [self._task(*taken) for taken in batch]
             self._patiently(lambda tasks=tasks: self._look_at(tasks))  # type: ignore[misc]
+
+    def _task(self, path: str, hint: Hint, since: float) -> _Task:
+        order = next(self._order)
+        # The newest first: who saves a photo while thousands are copied in looks for that one.
+        return _Task(1, order, path, hint, since) if hint is Hint.FOUND else _Task(0, -order, path, hint, since)
 
     def _look_at(self, tasks: list[_Task]) -> None:
         """Decide of each path, by the disk alone, what is to be done; nothing is handed on before all are decided."""
@@ -398,12 +401,13 @@ class Indexer:
 
     def _hand_to_commit(self, task: _Task, change: Change) -> None:
         while True:
+            hopeless = self._stop.is_set() and bool(self.outage.reason)
             try:
-                self._to_commit.put((task, change), timeout=0.2)
+                self._to_commit.put((task, change), timeout=0.0 if hopeless else 0.2)
             except queue.Full:
                 # Nobody takes it any more: this thread ends for the same reason.
                 self._commit_worker.check()
-                if not (self._stop.is_set() and self.outage.reason):
+                if not hopeless:
                     continue
             return
 

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 import daemon
 from daemon import config as configuration
 from daemon import paths, sdnotify
-from daemon.console import LogHandler, Reporter, printable
+from daemon.console import LogHandler, Reporter, printable, standard_error
 from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.lifecycle import Services
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from daemon.api.status import Status, Store
     from daemon.config import Config
     from daemon.encode.encoder import Encoder
@@ -53,6 +54,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    # Read when onnxruntime is imported, which reports that to its maker at once; its function for it comes too late.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     app()
 
 
@@ -67,12 +70,18 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders to watch, in place of those in the configuration file.", show_default=False),
+        typer.Argument(
+            help="Folders to watch, in place of those in the configuration file.",
+            show_default=False,
+            # What cannot be read is a bad configuration, and not wrong usage: the loaders say so.
+            readable=False,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
+            readable=False,
             help="The configuration file. (default: ~/.config/lookalike/lookalike.yaml, if it is there)",
             show_default=False,
         ),
@@ -80,14 +89,15 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Index what is there, report, and exit.")] = False,
 ) -> None:
     """Index the folders, then keep the index equal to them until stopped (Ctrl-C or SIGTERM)."""
-    console = Console(stderr=True)
-    status = _run(console, config, tuple(folders or ()), once=once)
+    status = _run(standard_error(), config, tuple(folders or ()), once=once)
     logging.shutdown()
     raise typer.Exit(status)
 
 
 @app.command("check-config")
-def check_config(file: Annotated[Path, typer.Argument(help="The configuration file to check.")]) -> None:
+def check_config(
+    file: Annotated[Path, typer.Argument(help="The configuration file to check.", readable=False)],
+) -> None:
     """Say everything that is wrong with a configuration file; exit 78 when something is."""
     try:
         settings = configuration.load(file)
@@ -197,9 +207,11 @@ class Daemon:
     def start(self) -> None:
         """Return when events are watched and queries answered; the first walk is under way then."""
         settings = self._settings
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
-            signal.signal(number, lambda received, _: self._signals.put(received))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup asks that the end of the terminal be ignored.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
+                signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_data_dir()
         encoders = _build_encoders(settings)
         redis, milvus = self._start_stores()

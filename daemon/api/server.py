@@ -115,7 +115,7 @@ def _answers(path: Path) -> bool:
         probe.settimeout(PROBE_SECONDS)
         try:
             probe.connect(os.fspath(path))
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             # A full backlog: somebody listens, and is busy or hangs.
             return True
         except OSError:

@@ -365,7 +365,7 @@ def shown(url: str) -> str:
     """Return a store's URL without what is secret in it; of one that cannot be told apart, nothing."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return url.partition("?")[0]
+        return "…" if "@" in url else url.partition("?")[0]
     if rest.startswith("/"):
         return f"{scheme}://{rest.partition('?')[0]}"
     place, _, _ = rest.rpartition("@")[2].partition("?")

@@ -29,19 +29,25 @@ GRPC_OPTIONS = {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.max_reconnect_backoff_ms": 1000,
 }
+# pymilvus asks every ten seconds whether the server is there, which Milvus Lite's hangs up on as "too_many_pings"; of a Unix socket
+# the kernel tells.
+LOCAL_GRPC_OPTIONS = GRPC_OPTIONS | {"grpc.keepalive_time_ms": 2**31 - 1}
 READ_BATCH = 1000
 """Ids per request when many are read or deleted: 1,000 vectors of 1,280 floats are 5 MB."""
 
 METRICS = {"cosine": "COSINE", "l2": "L2", "ip": "IP"}
 INDEXES: dict[str, dict[str, Any]] = {
     "FLAT": {"index_type": "FLAT", "params": {}},
-    # Milvus Lite fixes nprobe at 10: a small nlist keeps the share of cells that are searched, and with it the recall, high.
-    "IVF_FLAT": {"index_type": "IVF_FLAT", "params": {"nlist": 32}},
+    # Milvus Lite fixes nprobe at 10: a small nlist keeps the share of cells that are searched, and with it the recall, high. Of
+    # 10,000 vectors of 1,280 floats near a 24-dimensional plane, 10 of 16 cells find 0.98 of the nearest ten, 10 of 32 find 0.90, in
+    # the same time.
+    "IVF_FLAT": {"index_type": "IVF_FLAT", "params": {"nlist": 16}},
     "HNSW": {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}},
 }
 
-CANNOT_CONNECT, NOT_LOADED = 2, 101
-"""Codes of a MilvusException: the server is away; the collection was not loaded since the server started."""
+CANNOT_CONNECT, NOT_FOUND, NOT_LOADED = 2, 100, 101
+"""Codes of a MilvusException: the server is away; the collection was dropped, or not made yet; it was not loaded since the
+server started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +141,12 @@ class Vectors:
     def _index_params(self, metric: str) -> Any:
         from pymilvus import MilvusClient  # noqa: PLC0415
 
-        params = MilvusClient.prepare_index_params()
-        params.add_index(field_name="vector", metric_type=METRICS[metric], **INDEXES[self._index])
-        return params
+        wanted = INDEXES[self._index]
+        # pymilvus spreads them out, which Milvus Lite does not read: it would build with its own.
+        params = {"params": wanted["params"]} if self._embedded else wanted["params"]
+        made = MilvusClient.prepare_index_params()
+        made.add_index("vector", index_type=wanted["index_type"], metric_type=METRICS[metric], params=params)
+        return made
 
     def _check_dimension(self, client: Any, collection: str, dim: int) -> None:
         fields = client.describe_collection(collection, **self._call)["fields"]
@@ -261,7 +270,11 @@ class Vectors:
                 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
                 logging.getLogger("pymilvus.milvus_client").setLevel(logging.CRITICAL)
                 self._client = MilvusClient(
-                    uri=self.url, token=self._token, timeout=self._timeout, dedicated=True, grpc_options=GRPC_OPTIONS
+                    uri=self.url,
+                    token=self._token,
+                    timeout=self._timeout,
+                    dedicated=True,
+                    grpc_options=LOCAL_GRPC_OPTIONS if self._embedded else GRPC_OPTIONS,
                 )
             return self._client
 
@@ -275,9 +288,9 @@ class Vectors:
             return error
         if error.code == CANNOT_CONNECT:
             return StoreUnavailable("Milvus", self.url, "cannot be reached")
-        if error.code == NOT_LOADED:
-            # The server was started again since; a recovery loads it.
-            return StoreUnavailable("Milvus", self.url, "has not loaded its collections yet")
+        if error.code in (NOT_FOUND, NOT_LOADED):
+            # A recovery makes it, or loads it after the server was started again.
+            return StoreUnavailable("Milvus", self.url, "has its collections not ready yet")
         if os.strerror(errno.ENOSPC) in error.message:
             return StoreUnavailable("Milvus", self.url, "cannot be written now: no space is left on its disk")
         said = error.message.strip().splitlines() or [f"error {error.code}"]

@@ -34,6 +34,7 @@ from watchdog.observers.inotify_c import (
     WatchCallback,
     WatchDescriptor,
 )
+from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
 
 from daemon.changes import Hint
 from daemon.watch.filters import NO_MEDIA, Filters
@@ -52,7 +53,8 @@ MASK = Mask(
     | InotifyConstants.IN_DELETE_SELF
     | InotifyConstants.IN_ATTRIB
 )
-"""What can change a photo. Not IN_OPEN and IN_CLOSE_NOWRITE: our own reading would raise them; not IN_MODIFY: a close follows."""
+"""What can change a photo. Not IN_OPEN and IN_CLOSE_NOWRITE: our own reading would raise them; not IN_MODIFY: a close follows, but
+for truncate(2) and writes through mmap, which the next full walk finds."""
 
 
 class Listener(Protocol):
@@ -80,7 +82,7 @@ class _WatchGroup(InotifyWatchGroup):
 
     def _add_all_callbacks(self, path: bytes) -> None:
         self._add_callback(path)
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) or (path != self.path and not self.admits(os.fsdecode(path))):
             return
         for root, names, _ in os.walk(path):
             names[:] = [name for name in names if self.admits(os.fsdecode(os.path.join(root, name)))]
@@ -90,19 +92,64 @@ class _WatchGroup(InotifyWatchGroup):
                     self._add_callback(directory)
 
     def _add_callback(self, path: bytes) -> None:
-        if path != self.path and not self.admits(os.fsdecode(path)):
+        mask = self.event_mask
+        if path == self.path:
+            # The folder itself may be named by a symbolic link.
+            mask = Mask(mask & ~InotifyConstants.IN_DONT_FOLLOW)
+        elif not self.admits(os.fsdecode(path)):
             return
         try:
-            wd = self._inotify_fd.add_callback(path, self.event_mask, self._callback, self._id)
+            wd = self._inotify_fd.add_callback(path, mask, self._callback, self._id)
         except OSError as error:
             if path == self.path:
                 raise
+            self.refused.pop(path, None)
             if error.errno in (errno.ENOSPC, errno.EACCES, errno.ENOMEM):
                 self.refused[path] = error.errno
             return
         self.refused.pop(path, None)
+        before = self._active_callbacks_by_watch.get(wd)
+        if before is not None and self._active_callbacks_by_path.get(before) == wd:
+            # The same directory, come back under another name.
+            del self._active_callbacks_by_path[before]
         self._active_callbacks_by_path[path] = wd
         self._active_callbacks_by_watch[wd] = path
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        # Another directory may have taken its path, and be gone from there as well: the original ends its thread on that.
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
+
+    def _move_watches(self, move_src_path: bytes, move_dst_path: bytes) -> bool:
+        was_watched = super()._move_watches(move_src_path, move_dst_path)
+        if was_watched and not self.admits(os.fsdecode(move_dst_path)):
+            self._remove_callbacks(self._below(move_dst_path))
+        return was_watched
+
+    def forget(self, path: bytes) -> None:
+        """Watch a directory no longer that was moved out; what lies at its path by now is watched anew."""
+        with self._lock:
+            if not self.is_active:
+                return
+            self._remove_callbacks(self._below(path))
+            if os.path.isdir(path) and not os.path.islink(path):
+                self._add_all_callbacks(path)
+
+    def watch_refused(self) -> None:
+        """Try again what the kernel gave no watch for."""
+        with self._lock:
+            for path in list(self.refused) if self.is_active else ():
+                self._add_all_callbacks(path)
+
+    def _below(self, path: bytes) -> list[WatchDescriptor]:
+        prefix = path + os.fsencode(os.sep)
+        return [wd for wd, at in self._active_callbacks_by_watch.items() if at == path or at.startswith(prefix)]
+
+    @property
+    def watches_root(self) -> bool:
+        with self._lock:
+            return self.path in self._active_callbacks_by_path
 
     @property
     def watches(self) -> int:
@@ -112,8 +159,17 @@ class _WatchGroup(InotifyWatchGroup):
 class _Inotify(InotifyFD):
     """An inotify instance in which a directory may be met twice: by its own event, and by that of the one above it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Else an instance that is closed before its thread has begun to read leaks its file descriptors.
+        self._is_reading = False
+
     def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         watch = self._get_or_create_watch(path, mask)
+        if watch.wd == -1:
+            # watchdog takes a directory that may not be read for one that is watched.
+            del self._watch_for_wd[watch.wd]
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
         watch.callbacks[id_] = callback
         return watch.wd
 
@@ -139,6 +195,12 @@ class _Emitter(InotifyFullEmitter):
             admits=self._admits,
             lost=self._lost,
         )
+
+    def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = True) -> None:
+        # Its watches would go on to tell of what happens elsewhere, under the path it had here.
+        if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_from and event.ev.is_directory and self.group:
+            self.group.forget(event.path)
+        super().build_and_queue_event(event, full_events=full_events)
 
 
 class _Handler(FileSystemEventHandler):
@@ -187,22 +249,25 @@ class FolderWatch:
         self.overflows = 0
         self._filters = filters
         self._listener = listener
-        self._observer: BaseObserver | None = None
+        self._observer: _Observer | None = None
         self._emitter: _Emitter | None = None
         self._root: tuple[int, int] | None = None
 
     def remember_root(self) -> None:
         """Note which directory is at the folder's path: what is missing from another one is not deleted."""
-        root = os.stat(self.folder)
-        self._root = (root.st_dev, root.st_ino)
+        self._root = self._root_now()
 
     def folder_is_same(self) -> bool:
         """Whether the directory at the folder's path is the one that was noted."""
+        root = self._root_now()
+        return root is not None and root == self._root
+
+    def _root_now(self) -> tuple[int, int] | None:
         try:
             root = os.stat(self.folder)
         except OSError:
-            return False
-        return (root.st_dev, root.st_ino) == self._root
+            return None
+        return root.st_dev, root.st_ino
 
     def arm(self) -> None:
         """Watch the folder and everything in it that is not ignored; OSError when it cannot be."""
@@ -230,7 +295,21 @@ class FolderWatch:
     @property
     def armed(self) -> bool:
         """Whether events still come from what is at the folder's path now."""
-        return self._emitter is not None and self._emitter.is_alive() and self.folder_is_same()
+        observer, group = self._observer, self._emitter.group if self._emitter else None
+        return (
+            observer is not None
+            and observer.whole
+            and group is not None
+            # The kernel takes the watch back when the file system is unmounted.
+            and group.watches_root
+            and self.folder_is_same()
+        )
+
+    def watch_refused(self) -> None:
+        """Try again to watch the directories that could not be watched."""
+        group = self._emitter.group if self._emitter else None
+        if group:
+            group.watch_refused()
 
     @property
     def watches(self) -> int:
@@ -270,6 +349,12 @@ class _Observer(BaseObserver):
     def __init__(self, inotify: InotifyFD, **emitter: Any) -> None:
         self._inotify_fd = inotify
         super().__init__(_Emitter, inotify_fd=inotify, **emitter)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its threads still run: the one that reads, those that emit and the one that tells."""
+        threads = (self, self._inotify_fd, *self.emitters)
+        return len(threads) > 2 and all(thread.is_alive() for thread in threads)  # noqa: PLR2004 - and an emitter
 
     def on_thread_stop(self) -> None:
         super().on_thread_stop()

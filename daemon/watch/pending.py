@@ -115,8 +115,10 @@ class Pending:
         elif entry.in_flight:
             entry.again = hint if entry.again is None else max(entry.again, hint)
         elif hint is not Hint.FOUND:
-            # The latest event tells how the path is now; what a walk found long ago does not.
-            entry.hint, entry.due = hint, now + self._settle.delay(hint)
+            # The latest event tells how the path is now; what a walk found long ago does not. A closed file that gets its
+            # mode or its times is still a closed file: that is how copies end.
+            kept = hint is Hint.CREATED and entry.hint is Hint.CLOSED
+            entry.hint, entry.due = entry.hint if kept else hint, now + self._settle.delay(hint)
             self._queue(path, entry)
 
     def _queue(self, path: str, entry: _Entry) -> None:

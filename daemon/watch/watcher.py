@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import queue
 import threading
 import time
 from dataclasses import dataclass, field
@@ -31,6 +30,8 @@ log = logging.getLogger(__name__)
 TEND_SECONDS = 0.5
 """How often the watches themselves are looked after."""
 OUTAGE_SECONDS = 1.0
+ABSENT = ("missing", "unreadable")
+"""States of a folder of which nothing can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,9 @@ class WatchedFolder:
 
 @dataclass(slots=True)
 class _Requests:
-    """Directories to be reconciled, each once, in the order they were asked for."""
+    """Directories to be reconciled, each once, in the order they were asked for; and the one in hand."""
 
+    in_hand: str = ""
     reasons: dict[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -94,7 +96,14 @@ class _Requests:
     def take(self) -> tuple[str, str] | None:
         with self.lock:
             directory = next(iter(self.reasons), None)
-            return None if directory is None else (directory, self.reasons.pop(directory))
+            if directory is None:
+                return None
+            self.in_hand = directory
+            return directory, self.reasons.pop(directory)
+
+    def any(self) -> bool:
+        with self.lock:
+            return bool(self.in_hand or self.reasons)
 
 
 class Watcher:
@@ -126,9 +135,8 @@ class Watcher:
         self._poll_seconds = poll_seconds
         self._max_pending = max_pending
         self._requests = _Requests()
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wake = threading.Event()
         self._stop = threading.Event()
-        self._walking = ""
         self._worker = Worker("reconcile", self._run)
         self.folders = [WatchedFolder(path, wanted, FolderWatch(path, filters, self)) for path, wanted in folders]
 
@@ -142,7 +150,7 @@ class Watcher:
 
     def stop(self) -> None:
         self._stop.set()
-        self._wake.put(None)
+        self._wake.set()
         self._worker.join()
         for folder in self.folders:
             folder.watch.disarm()
@@ -163,24 +171,24 @@ class Watcher:
 
     def rescan(self, directory: str, reason: str) -> None:
         self._requests.put(directory, reason)
-        self._wake.put(None)
+        self._wake.set()
 
     # Asking
 
     @property
     def busy(self) -> bool:
         """Whether a walk is under way or asked for."""
-        return bool(self._walking or self._requests.reasons)
+        return self._requests.any()
 
     @property
     def walked(self) -> bool:
         """Whether every folder that is there has been compared with the index since the start."""
-        return all(folder.last is not None or folder.state in ("missing", "unreadable") for folder in self.folders)
+        return all(folder.last is not None or folder.state in ABSENT for folder in self.folders)
 
     @property
     def walking(self) -> str:
         """The directory being walked now, or an empty string."""
-        return self._walking
+        return self._requests.in_hand
 
     def folder_of(self, path: str) -> WatchedFolder | None:
         """Return the watched folder that `path` lies in."""
@@ -215,34 +223,37 @@ class Watcher:
     # The reconcile thread
 
     def _run(self) -> None:
+        tended = time.monotonic()
         while not self._stop.is_set():
-            try:
-                self._wake.get(timeout=TEND_SECONDS)
-            except queue.Empty:
+            if request := self._requests.take():
+                self._serve(*request)
+            else:
+                self._wake.wait(TEND_SECONDS)
+                self._wake.clear()
+            # By the clock, not when there is nothing else to do: requests may never cease.
+            if time.monotonic() - tended >= TEND_SECONDS:
                 self._tend()
-            self._serve_requests()
+                tended = time.monotonic()
 
-    def _serve_requests(self) -> None:
-        while not self._stop.is_set() and (request := self._requests.take()):
-            directory, reason = request
-            self._walking = directory
-            try:
-                self._reconcile(directory, reason)
-            except StoreUnavailable as error:
-                log.debug("reconciling %s waits: %s", directory, error)
-                self._requests.put(directory, reason)
-                self._stop.wait(OUTAGE_SECONDS)
-            finally:
-                self._walking = ""
+    def _serve(self, directory: str, reason: str) -> None:
+        try:
+            self._reconcile(directory, reason)
+        except StoreUnavailable as error:
+            log.debug("reconciling %s waits: %s", directory, error)
+            self._requests.put(directory, reason)
+            self._stop.wait(OUTAGE_SECONDS)
+        finally:
+            self._requests.in_hand = ""
 
     def _tend(self) -> None:
-        """Re-arm what has lost its watch, and ask for the walks that are due."""
+        """Ask for the walks that are due: what lost its watch is watched again before it is walked."""
         now = time.monotonic()
         for folder in self.folders:
-            if folder.mode == "events" and not folder.watch.armed and self._arm(folder):
-                self.rescan(folder.path, "the folder is watched again")
-            elif folder.state in ("missing", "unreadable") and not _unusable(folder.path):
-                self.rescan(folder.path, "the folder is back")
+            if folder.state in ABSENT:
+                if not _unusable(folder.path):
+                    self.rescan(folder.path, "the folder is back")
+            elif folder.mode == "events" and not folder.watch.armed:
+                self.rescan(folder.path, "its watch was lost")
             elif now >= folder.next_walk:
                 self.rescan(folder.path, "it was time")
 
@@ -253,18 +264,39 @@ class Watcher:
             self._say(folder, *problem)
             return False
         mount = mount_of(folder.path)
-        folder.mode = "poll" if folder.wanted == "poll" or (folder.wanted == "auto" and mount.remote) else "events"
-        folder.polled_because = ""
-        if folder.mode == "poll" and mount.remote:
-            folder.polled_because = f"{mount.type} raises no events for changes made elsewhere, so the folder is polled"
+        mode = "poll" if folder.wanted == "poll" or (folder.wanted == "auto" and mount.remote) else "events"
+        because = ""
+        if mode == "poll" and mount.remote:
+            because = f"{mount.type} raises no events for changes made elsewhere, so the folder is polled"
+        folder.watch.disarm()
         folder.watch.remember_root()
-        if folder.mode == "events":
+        if mode == "events":
             try:
                 folder.watch.arm()
             except OSError as error:
-                folder.mode, folder.polled_because = "poll", _refusal(error)
-        self._say(folder, "watching", folder.polled_because)
+                problem = _unusable(folder.path)
+                if problem:
+                    self._say(folder, *problem)
+                    return False
+                mode, because = "poll", _refusal(error)
+        folder.mode, folder.polled_because = mode, because
+        if folder.state in ("starting", *ABSENT):
+            self._say(folder, "watching", folder.polled_because)
         return True
+
+    def _prepare(self, folder: WatchedFolder) -> bool:
+        """See to the watches before a walk of all of a folder; returns whether it is there.
+
+        What is polled for want of a watch may have one by now.
+        """
+        problem = _unusable(folder.path)
+        if problem:
+            self._say(folder, *problem)
+            return False
+        if folder.mode == "events" and folder.watch.armed:
+            folder.watch.watch_refused()
+            return True
+        return self._arm(folder)
 
     def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
         if (folder.state, folder.note) != (state, note) and note:
@@ -276,19 +308,19 @@ class Watcher:
         if folder is None:
             return
         whole = directory == folder.path
-        problem = _unusable(folder.path)
-        if problem:
-            self._say(folder, *problem)
-            return
         if whole:
-            folder.watch.remember_root()
+            if not self._prepare(folder):
+                return
+        elif not folder.watch.folder_is_same():
+            # Not what the event told of; all of it is compared when it is back.
+            return
         log.debug("reconciling %s: %s", directory, reason)
         started = time.monotonic()
         walk = Walk(directory, self._filters, self._stop.is_set)
         found = compare(walk, self._recording, queue=self._queue)
         if self._stop.is_set():
             return
-        self._release(folder, found, whole=whole)
+        self._release(folder, found, whole=whole, empty=not walk.files)
         if whole:
             seconds = time.monotonic() - started
             folder.last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
@@ -297,17 +329,17 @@ class Watcher:
 
     def _queue(self, paths: list[str]) -> None:
         # A walk is faster than what follows it: it waits, so that a library of any size is listed in bounded memory.
-        self._pending.wait_below(self._max_pending, self._stop)
+        # Half of the room, so that what happens meanwhile is still listed path by path.
+        self._pending.wait_below(max(1, self._max_pending // 2), self._stop)
         self._pending.put_all(paths, Hint.FOUND)
 
-    def _release(self, folder: WatchedFolder, found: Comparison, *, whole: bool) -> None:
+    def _release(self, folder: WatchedFolder, found: Comparison, *, whole: bool, empty: bool) -> None:
         """Queue the deletions, or hold them when there are so many that a disk is likelier than a decision.
 
         What goes below a folder by an event was somebody's doing, however much it is.
         """
         missing, recorded = len(found.missing), found.recorded
-        emptied = missing > 0 and missing == recorded
-        if whole and (emptied or self._brake.holds(missing, recorded)):
+        if whole and ((empty and missing) or self._brake.holds(missing, recorded)):
             folder.held = missing
             self._say(
                 folder,
@@ -329,13 +361,15 @@ class Watcher:
         if folder.held:
             return
         notes = [folder.polled_because] if folder.polled_because else []
-        refused = folder.watch.refused
+        refused = sum(code != errno.EACCES for code in folder.watch.refused.values())
         if refused:
-            notes.append(_too_few_watches(len(refused), walk.directories))
+            few = f"no inotify watch was left for {refused} of the folders in it, so they are polled"
+            notes.append(f"{few}; {_more_watches(walk.directories)}")
         if walk.unreadable:
             example = os.fsdecode(walk.unreadable[0])
             notes.append(
-                f"{len(walk.unreadable)} folders in it cannot be read, {example} among them; what was indexed there is kept"
+                f"{len(walk.unreadable)} of the folders in it cannot be read, {example} among them; "
+                "what was indexed there is kept"
             )
         self._say(folder, "watching", "; ".join(notes))
 
@@ -361,13 +395,9 @@ def _refusal(error: OSError) -> str:
             "sudo sysctl fs.inotify.max_user_instances=512"
         )
     if error.errno == errno.ENOSPC:
-        return _too_few_watches(1, 1)
+        return f"no inotify watch is left, so the folder is polled; {_more_watches(1)}"
     return f"its events cannot be had ({(error.strerror or str(error)).lower()}), so the folder is polled"
 
 
-def _too_few_watches(refused: int, directories: int) -> str:
-    enough = max(524_288, 2 * directories)
-    return (
-        f"{refused} folders could not be watched, so they are polled; raise the limit: "
-        f"sudo sysctl fs.inotify.max_user_watches={enough}"
-    )
+def _more_watches(directories: int) -> str:
+    return f"raise the limit: sudo sysctl fs.inotify.max_user_watches={max(524_288, 2 * directories)}"

@@ -184,7 +184,7 @@ def test_nothing_is_ever_written_below_a_watched_folder(lookalike: Any, photos: 
 
 
 def snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):
         stat = path.stat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

@@ -96,6 +96,93 @@ def test_what_is_put_off_comes_back_with_what_it_was_pending_for(pending: Pendin
     assert pending.take(10) == [("a", Hint.FOUND, 1000.0)]
 
 
+def test_a_closed_file_that_gets_its_times_is_still_a_closed_file(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.CLOSED)
+    clock.now += 0.05
+    pending.put("a", Hint.CREATED)
+    clock.now += 0.09
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"], "the last event puts the look off all the same"
+    clock.now += 0.02
+    assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+
+
+def test_the_latest_of_coming_and_going_counts(pending: Pending, clock: Clock) -> None:
+    for path, hints in {"a": (Hint.CLOSED, Hint.GONE), "b": (Hint.GONE, Hint.CREATED)}.items():
+        for hint in hints:
+            pending.put(path, hint)
+    clock.now += 1
+    assert pending.take(10) == [("b", Hint.CREATED, 1000.0)]
+    assert pending.take(10) == [("a", Hint.GONE, 1000.0)]
+
+
+def test_a_change_while_it_was_put_off_is_not_forgotten(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    pending.put("a", Hint.CLOSED)
+    pending.later("a", 3.0)
+    clock.now += 4
+    assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+    pending.done("a")
+    assert len(pending) == 0
+
+
+def test_the_greatest_of_several_changes_in_flight_is_kept(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    for hint in (Hint.CLOSED, Hint.FOUND, Hint.GONE, Hint.CREATED):
+        pending.put("a", hint)
+    pending.done("a")
+    clock.now += 1
+    assert pending.take(10) == [("a", Hint.GONE, 1004.0 - 4.0)]
+
+
+def test_places_in_the_queues_that_were_given_up_hand_nothing_out(pending: Pending, clock: Clock) -> None:
+    for _ in range(3):
+        for hint in (Hint.FOUND, Hint.GONE, Hint.CREATED, Hint.CLOSED, Hint.GONE):
+            pending.put("a", hint)
+            clock.now += 0.01
+    clock.now += 5
+    assert pending.take(10) == [("a", Hint.GONE, 1000.0)]
+    pending.done("a")
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"]
+    pending.close()
+    assert taken(pending) == []
+
+
+def test_nothing_is_handed_out_once_it_is_closed(pending: Pending) -> None:
+    pending.put("a", Hint.FOUND)
+    pending.close()
+    assert taken(pending) == []
+
+
+def test_whoever_waits_is_woken_by_what_comes() -> None:
+    pending = Pending(Settle(0.0, 0.0))
+    got: list[str] = []
+    thread = threading.Thread(target=lambda: got.extend(taken(pending)))
+    thread.start()
+    pending.put("a", Hint.CLOSED)
+    thread.join(30)
+    assert got == ["a"]
+
+
+def test_whoever_waits_for_room_gets_it_or_is_stopped(pending: Pending) -> None:
+    stop = threading.Event()
+    pending.wait_below(1, stop)
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    waiting = threading.Thread(target=pending.wait_below, args=(1, stop))
+    waiting.start()
+    assert waiting.is_alive()
+    pending.done("a")
+    waiting.join(30)
+    assert not waiting.is_alive()
+    pending.put("b", Hint.FOUND)
+    stop.set()
+    pending.wait_below(1, stop)
+
+
 def test_no_more_are_handed_out_than_asked_for(pending: Pending) -> None:
     pending.put_all([str(n) for n in range(10)], Hint.FOUND)
     assert len(taken(pending, 4)) == 4
@@ -131,4 +218,4 @@ def test_paths_put_by_many_threads_are_each_handed_out_once() -> None:
         seen += taken(pending, 64)
     for writer in writers:
         writer.join()
-    assert sorted(seen) == sorted(sum(names, []))
+    assert sorted(seen) == sorted(name for some in names for name in some)

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.changes import signature
 from daemon.watch.filters import Filters
-from daemon.watch.reconcile import Comparison, Difference, Recording, Walk, compare, differences
+from daemon.watch.reconcile import CHUNK, Comparison, Difference, Recording, Walk, compare, differences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    import pytest
 
 FILTERS = Filters([".*", "@eaDir"], [".jpg"])
 
@@ -32,7 +32,9 @@ def walked(root: Path) -> list[bytes]:
     return [path.removeprefix(top) for path, _ in Walk(str(root), FILTERS)]
 
 
-def compared(root: Path, recorded: Mapping[bytes, str], failures: Mapping[str, str] | None = None) -> tuple[Comparison, set[str], Walk]:
+def compared(
+    root: Path, recorded: Mapping[bytes, str], failures: Mapping[str, str] | None = None
+) -> tuple[Comparison, set[str], Walk]:
     walk, queued = Walk(str(root), FILTERS), set[str]()
     recording = Recording(below=lambda _: iter(sorted(recorded.items())), failures=lambda: dict(failures or {}))
     found = compare(walk, recording, queue=queued.update)
@@ -44,7 +46,16 @@ def as_recorded(root: Path) -> dict[bytes, str]:
 
 
 def test_a_walk_is_in_byte_order_of_whole_paths(tmp_path: Path) -> None:
-    names = [b"a/z.jpg", b"a.jpg", b"a/b/c.jpg", b"a-b.jpg", b"B.jpg", b"\xff.jpg", b"new\nline.jpg", "é/ü.jpg".encode()]
+    names = [
+        b"a/z.jpg",
+        b"a.jpg",
+        b"a/b/c.jpg",
+        b"a-b.jpg",
+        b"B.jpg",
+        b"\xff.jpg",
+        b"new\nline.jpg",
+        "é/ü.jpg".encode(),
+    ]
     make(tmp_path, *names)
     assert walked(tmp_path) == sorted(names)
 
@@ -61,6 +72,52 @@ def test_what_is_ignored_linked_or_no_file_is_not_walked(tmp_path: Path) -> None
 def test_a_directory_marked_nomedia_is_left_alone_with_all_below_it(tmp_path: Path) -> None:
     make(tmp_path, b"a.jpg", b"private/.nomedia", b"private/b.jpg", b"private/sub/c.jpg")
     assert walked(tmp_path) == [b"a.jpg"]
+
+
+def test_a_stopped_walk_ends_and_misses_nothing(tmp_path: Path) -> None:
+    make(tmp_path, b"a.jpg", b"b.jpg", b"c.jpg")
+    recorded = as_recorded(tmp_path) | {os.fsencode(tmp_path / "d.jpg"): "1 2 3"}
+    asked = iter([False, False, True, True, True, True])
+    walk = Walk(str(tmp_path), FILTERS, lambda: next(asked))
+    recording = Recording(below=lambda _: iter(sorted(recorded.items())), failures=dict)
+    found = compare(walk, recording, queue=lambda _: None)
+    assert (walk.files, found.missing, found.mended) == (2, [], [])
+
+
+def test_a_directory_that_goes_or_becomes_a_file_while_it_is_walked_has_lost_its_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, b"a/a.jpg", b"b/b.jpg")
+    recorded = as_recorded(tmp_path)
+    real = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if path.endswith(b"/a"):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        if path.endswith(b"/b"):
+            raise NotADirectoryError(20, "Not a directory", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, _, walk = compared(tmp_path, recorded)
+    assert [os.path.basename(path) for path in found.missing] == ["a.jpg", "b.jpg"]
+    assert walk.unreadable == []
+
+
+def test_what_is_queued_comes_in_chunks_and_in_order(tmp_path: Path) -> None:
+    make(tmp_path, *(b"%04d.jpg" % n for n in range(CHUNK + 1)))
+    chunks: list[list[str]] = []
+    compare(Walk(str(tmp_path), FILTERS), Recording(below=lambda _: iter(()), failures=dict), queue=chunks.append)
+    assert [len(chunk) for chunk in chunks] == [CHUNK, 1]
+    assert chunks[0] == sorted(chunks[0])
+    assert chunks[0][-1] < chunks[1][0]
+
+
+def test_with_nothing_to_queue_nobody_is_asked_for_room(tmp_path: Path) -> None:
+    def queue(_: list[str]) -> None:
+        pytest.fail("nothing differs")
+
+    compare(Walk(str(tmp_path), FILTERS), Recording(below=lambda _: iter(()), failures=dict), queue=queue)
 
 
 def test_nothing_differs_when_all_is_recorded(tmp_path: Path) -> None:
@@ -133,7 +190,7 @@ def test_differences_are_those_of_sets(disk: set[bytes], index: set[bytes], touc
     on_disk = sorted((name, "new" if name in touched else "same") for name in disk)
     found = dict(differences(on_disk, sorted((name, "same") for name in index)))
     assert found == (
-        {name: Difference.ADDED for name in disk - index}
-        | {name: Difference.MISSING for name in index - disk}
-        | {name: Difference.CHANGED for name in disk & index & touched}
+        dict.fromkeys(disk - index, Difference.ADDED)
+        | dict.fromkeys(index - disk, Difference.MISSING)
+        | dict.fromkeys(disk & index & touched, Difference.CHANGED)
     )

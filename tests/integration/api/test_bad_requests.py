@@ -1,0 +1,189 @@
+"""What no well-behaved client sends, and what the daemon answers when something in it breaks."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemon.api import app, schema
+from daemon.api.queries import Queries
+from daemon.api.server import Server, bind
+from daemon.errors import ConfigError, ModelError, StoreRefused, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_BYTES = 1000
+
+
+class Answers:
+    """Stands for the queries and the status: raises `error`, or answers nothing."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.asked: list[str] = []
+
+    def by_bytes(self, data: bytes, *, limit: int, model: str) -> schema.SearchAnswer:
+        self.asked.append(f"{len(data)} {limit} {model}")
+        if self.error:
+            raise self.error
+        return schema.SearchAnswer(
+            model="m", metric="cosine", query=schema.Query(by="bytes", id=None), took_ms=1, results=[]
+        )
+
+    def by_path(self, path: str, size: int | None, mtime_ns: int | None, *, limit: int, model: str) -> Any:  # noqa: ARG002 - the signature of what it stands for
+        return self.by_bytes(os.fsencode(path), limit=limit, model=model)
+
+    def by_id(self, photo: str, *, limit: int, model: str) -> schema.SearchAnswer:
+        return Queries.by_id(self, photo, limit=limit, model=model)  # type: ignore[arg-type]
+
+    def health(self) -> schema.HealthAnswer:
+        return schema.HealthAnswer(status="ok")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="api-"))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def path(directory: Path, answers: Answers) -> Iterator[Path]:
+    doubles: Any = answers
+    server = Server(app.build(doubles, doubles, max_bytes=MAX_BYTES, default_limit=10), directory / "s")
+    server.start()
+    yield directory / "s"
+    server.stop()
+
+
+def ask(path: Path, request: bytes) -> tuple[int, dict[str, Any]]:
+    """Send raw bytes and return the answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(os.fspath(path))
+        connection.sendall(request)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        status, body = response.status, response.read()
+        response.close()
+        return status, json.loads(body)
+
+
+def post(path: Path, body: bytes, *, kind: str = "image/png", length: int | None = None) -> tuple[int, dict[str, Any]]:
+    head = f"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+    return ask(
+        path, head.encode() + f"Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"path": "/\\ud800"}',
+        b'{"path": "/a\\u0000b"}',
+        b'{"id": "' + b"9" * 900 + b'"}',
+        b'{"id": ' + b"9" * 900 + b"}",
+        b'{"id": true}',
+        b'{"id": 1.5}',
+        b'{"id": "\\u0661"}',
+        b'{"path": ["/a"]}',
+        b'{"path": "/a", "size": true}',
+        b'{"path": "/a", "mtime_ns": 1.5}',
+        b"\xff",
+        b"NaN",
+    ],
+)
+def test_json_that_asks_for_nothing_that_can_be_is_a_bad_request(path: Path, answers: Answers, body: bytes) -> None:
+    status, answer = post(path, body, kind="application/json; charset=utf-8")
+    assert (status, answer["error"]["code"]) == (400, "bad_request")
+    assert answers.asked == []
+
+
+def test_a_body_that_is_declared_too_long_is_refused_before_it_is_sent(path: Path) -> None:
+    status, answer = post(path, b"", length=MAX_BYTES + 1)
+    assert (status, answer["error"]["code"]) == (413, "too_large")
+
+
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_long(path: Path) -> None:
+    head = b"POST /v1/search HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%b\r\n" % (MAX_BYTES, bytes(MAX_BYTES))
+    status, answer = ask(path, head + chunk + chunk)
+    assert (status, answer["error"]["code"]) == (413, "too_large")
+
+
+def test_a_body_of_exactly_the_limit_is_taken(path: Path, answers: Answers) -> None:
+    assert post(path, bytes(MAX_BYTES))[0] == 200
+    assert answers.asked == [f"{MAX_BYTES} 10 "]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "said"),
+    [
+        (StoreUnavailable("Milvus", "unix:/m", "is away"), 503, "unavailable", "try again in a moment"),
+        (StoreRefused("Milvus", "unix:/m", "refuses a call: no"), 503, "unavailable", "see the daemon's log"),
+        (ModelError("m", "it gave no numbers"), 422, "not_an_image", "the query gives no vector"),
+        (ZeroDivisionError("oh"), 500, "internal", "its log says why"),
+    ],
+)
+def test_what_goes_wrong_inside_has_a_code_and_a_sentence(
+    path: Path, answers: Answers, error: Exception, status: int, code: str, said: str
+) -> None:
+    answers.error = error
+    found, answer = post(path, b"x")
+    assert (found, answer["error"]["code"]) == (status, code)
+    assert said in answer["error"]["message"]
+
+
+def test_a_client_that_hangs_up_is_no_news(path: Path, kit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.fspath(path))
+        connection.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhalf")
+    kit.eventually(lambda: ask(path, b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_many_may_ask_at_once(path: Path) -> None:
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(post(path, b"x")[0])) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [200] * 30
+
+
+def test_a_socket_whose_owner_hangs_is_not_taken_over(directory: Path) -> None:
+    path = directory / "s"
+    with socket.socket(socket.AF_UNIX) as hung, socket.socket(socket.AF_UNIX) as first:
+        hung.bind(os.fspath(path))
+        hung.listen(0)
+        first.connect(os.fspath(path))
+        with pytest.raises(ConfigError, match="another daemon answers"):
+            bind(path)
+        assert path.exists()
+
+
+def test_a_server_that_cannot_bind_can_be_stopped(directory: Path) -> None:
+    doubles: Any = Answers()
+    (directory / "s").write_bytes(b"")
+    server = Server(app.build(doubles, doubles, max_bytes=1, default_limit=1), directory / "s")
+    with pytest.raises(ConfigError):
+        server.start()
+    server.stop()
+    assert (directory / "s").exists()

@@ -1,0 +1,739 @@
+"""The pipeline from a pending path to both stores: real files, real servers, the real model."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import blake3
+import numpy as np
+import pytest
+from PIL import Image
+
+from daemon import indexer as module
+from daemon import paths
+from daemon.changes import Hint
+from daemon.encode.encoder import Encoder
+from daemon.encode.models import load_spec, prepare
+from daemon.errors import ModelError, StoreRefused, StoreUnavailable
+from daemon.index.index import Index
+from daemon.index.mappings import Remove
+from daemon.indexer import Indexer
+from daemon.watch.pending import Pending
+from daemon.watch.settle import Settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+MAX_FILE_BYTES = 1_000_000
+WHITE = 255
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    spec = load_spec(paths.shipped("models") / "efficientnet-lite0.yaml")
+    return Encoder(prepare(spec, tmp_path_factory.mktemp("cache")), threads=1)
+
+
+class Wrapped:
+    """The encoder, held back until `gate` opens; a white photo is more than it can bear. `seen` are the means of its inputs."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+        self.seen: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        self.waiting.set()
+        assert self.gate.wait(60)
+        if any(one.min() >= (WHITE - 127) / 128 for one in inputs):
+            raise ModelError("efficientnet-lite0", "it saw white")
+        self.seen += [float(one.mean()) for one in inputs]
+        return self._encoder.encode(inputs)
+
+
+class Territory:
+    """One folder that holds .png files."""
+
+    def __init__(self, folder: Path, pending: Pending, index: Index) -> None:
+        self.folder = folder
+        self.pending = pending
+        self.index = index
+        self.reachable = True
+        self.walked = True
+        self.busy = False
+        self.rescans = 0
+
+    def admits(self, path: str) -> bool:
+        return path.startswith(f"{self.folder}/") and path.endswith(".png")
+
+    def is_reachable(self, path: str) -> bool:  # noqa: ARG002
+        return self.reachable
+
+    def rescan_all(self, reason: str) -> None:  # noqa: ARG002
+        self.rescans += 1
+        self.busy = True
+        recorded = [os.fsdecode(path) for path, _ in self.index.mappings.stream(str(self.folder))]
+        self.pending.put_all(map(str, self.folder.rglob("*.png")), Hint.FOUND)
+        self.pending.put_all(recorded, Hint.GONE)
+        self.busy = False
+
+
+class Pipeline:
+    """An indexer over one folder, and what a test does to it."""
+
+    def __init__(self, folder: Path, index: Index, encoder: Encoder, kit: Any, **options: int) -> None:
+        self.calls: list[str] = []
+        self.folder = folder
+        self.index = Index(index.mappings, kit.recorded(index.vectors, self.calls.append), index.collections)
+        self.encoder = Wrapped(encoder)
+        settle = Settle(settle_seconds=0.05, pause_seconds=0.0)
+        self.pending = Pending(settle)
+        self.territory = Territory(folder, self.pending, index)
+        self._kit = kit
+        given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8, "max_pixels": 10**7} | options
+        self.indexer = Indexer(
+            self.index,
+            [self.encoder],
+            self.pending,
+            settle,
+            self.territory,
+            max_file_bytes=MAX_FILE_BYTES,
+            **given,
+        )
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def save(self, name: str, seed: int) -> str:
+        return self.write(name, png(seed))
+
+    def write(self, name: str, content: bytes) -> str:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return str(path)
+
+    def look(self, *names: str, hint: Hint = Hint.CLOSED) -> None:
+        """Have the paths looked at, and wait until that is done."""
+        self.pending.put_all([self.path(name) for name in names], hint)
+        self.wait()
+
+    def wait(self) -> None:
+        def idle() -> bool:
+            self.indexer.check()
+            return not len(self.pending)
+
+        self._kit.eventually(idle)
+
+    def milvus_writes(self) -> list[str]:
+        return [call for call in self.calls if call in ("upsert", "delete")]
+
+    def assert_like_disk(self, *, failed: Sequence[str] = ()) -> None:
+        bad = [self.path(name) for name in failed]
+        found = [str(path) for path in self.folder.rglob("*.png") if path.is_file() and not path.is_symlink()]
+        good = {path: blake3.blake3(Path(path).read_bytes()).hexdigest() for path in found if path not in bad}
+        self._kit.assert_in_step(self.index, good, failed=bad)
+
+    def failure(self, name: str) -> Any:
+        return self.index.mappings.failure(self.path(name))
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 250, (8, 8, 3), dtype=np.uint8)
+    return plain(Image.fromarray(pixels).resize((64, 64)))
+
+
+def plain(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make(folder: Path, encoder: Encoder, kit: Any) -> Iterator[Callable[..., Pipeline]]:
+    made: list[Pipeline] = []
+
+    def start(index: Index, **options: int) -> Pipeline:
+        made.append(Pipeline(folder, index, encoder, kit, **options))
+        made[-1].indexer.start()
+        return made[-1]
+
+    yield start
+    for pipeline in made:
+        pipeline.encoder.gate.set()
+        pipeline.indexer.stop()
+    assert [
+        one.name for one in threading.enumerate() if one.name.startswith(("look", "load", "encode", "commit"))
+    ] == []
+
+
+@pytest.fixture
+def library(stores: Any, encoder: Encoder, kit: Any) -> Iterator[Index]:
+    index: Index = stores.library(dim=encoder.dim, models=(encoder.name,))
+    yield index
+    kit.drop(index)
+
+
+@pytest.fixture
+def pipeline(library: Index, make: Callable[..., Pipeline]) -> Pipeline:
+    return make(library)
+
+
+def encoded_by(pipeline: Pipeline, work: Callable[[], None]) -> tuple[int, list[str]]:
+    """Return how many photos were encoded meanwhile, and what was written into Milvus."""
+    before, writes = pipeline.encoder.encoded, len(pipeline.milvus_writes())
+    work()
+    return pipeline.encoder.encoded - before, pipeline.milvus_writes()[writes:]
+
+
+UNTOUCHED = (0, list[str]())
+
+
+# One path
+
+
+@pytest.mark.parametrize("hint", [Hint.CLOSED, Hint.CREATED, Hint.FOUND])
+def test_a_new_photo_is_indexed_whatever_raised_the_change(pipeline: Pipeline, hint: Hint) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png", hint=hint)
+    pipeline.assert_like_disk()
+    assert (pipeline.indexer.lag_seconds is None) == (hint is Hint.FOUND)
+
+
+def test_a_file_that_did_not_change_is_left_alone(pipeline: Pipeline) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    committed = pipeline.indexer.committed
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png")) == UNTOUCHED
+    assert pipeline.indexer.committed == committed
+
+
+def test_a_changed_photo_takes_the_place_of_the_old_one(pipeline: Pipeline) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    pipeline.save("a.png", 2)
+    pipeline.look("a.png")
+    pipeline.assert_like_disk()
+
+
+def test_a_touched_photo_is_not_encoded_again(pipeline: Pipeline) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    os.utime(path, ns=(1, 1))
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png")) == UNTOUCHED
+    pipeline.assert_like_disk()
+    record = pipeline.index.mappings.files([path])[0]
+    assert record is not None
+    assert record.stat.mtime_ns == 1
+
+
+def test_a_photo_saved_anew_with_the_same_content_is_not_encoded_again(pipeline: Pipeline) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    Path(pipeline.save("new.tmp", 1)).replace(path)
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png")) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["copied", "hard-linked"])
+def test_a_second_file_of_a_photo_is_bound_to_it(pipeline: Pipeline, *, link: bool) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    if link:
+        os.link(path, pipeline.path("b.png"))
+    else:
+        pipeline.save("b.png", 1)
+    assert encoded_by(pipeline, lambda: pipeline.look("b.png")) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+def test_two_new_files_with_the_same_content_are_one_photo(pipeline: Pipeline) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        pipeline.save(name, 1)
+    pipeline.look("a.png", "b.png", "c.png")
+    pipeline.assert_like_disk()
+    assert pipeline.index.mappings.counts().photos == 1
+
+
+@pytest.mark.parametrize("order", [("new.png", "a.png"), ("a.png", "new.png")])
+def test_a_moved_photo_is_bound_without_being_read(
+    pipeline: Pipeline, order: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    os.rename(path, pipeline.path("new.png"))
+    monkeypatch.setattr(module, "read_whole", None)
+    assert encoded_by(pipeline, lambda: pipeline.look(*order)) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+def test_a_moved_photo_that_lacks_its_vector_is_encoded(pipeline: Pipeline) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    record = pipeline.index.mappings.files([path])[0]
+    assert record is not None
+    pipeline.index.mappings.set_encoded(pipeline.index.collections[0].name, absent=[record.photo])
+    os.rename(path, pipeline.path("b.png"))
+    pipeline.look("b.png", "a.png")
+    pipeline.assert_like_disk()
+
+
+def test_photos_that_swap_their_names_are_not_encoded_again(pipeline: Pipeline) -> None:
+    first, second = pipeline.save("a.png", 1), pipeline.save("b.png", 2)
+    pipeline.look("a.png", "b.png")
+    os.rename(first, first + "~")
+    os.rename(second, first)
+    os.rename(first + "~", second)
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png", "b.png")) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+def test_a_renamed_folder_encodes_nothing(pipeline: Pipeline) -> None:
+    names = [f"{n}.png" for n in range(20)]
+    for n, name in enumerate(names):
+        pipeline.save(f"old/{name}", n)
+    pipeline.look(*(f"old/{name}" for name in names), hint=Hint.FOUND)
+    os.rename(pipeline.path("old"), pipeline.path("new"))
+
+    def look() -> None:
+        pipeline.pending.put_all([pipeline.path(f"old/{name}") for name in names], Hint.GONE)
+        pipeline.look(*(f"new/{name}" for name in names), hint=Hint.FOUND)
+
+    assert encoded_by(pipeline, look) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+def test_a_deleted_photo_is_gone(pipeline: Pipeline) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    os.unlink(path)
+    pipeline.look("a.png", hint=Hint.GONE)
+    pipeline.assert_like_disk()
+
+
+def test_a_photo_whose_disk_went_away_is_kept(pipeline: Pipeline) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    pipeline.territory.reachable = False
+    os.rename(path, path + "~")
+    pipeline.look("a.png", hint=Hint.GONE)
+    os.rename(path + "~", path)
+    pipeline.assert_like_disk()
+
+
+def test_a_disk_that_goes_away_between_look_and_reading_costs_no_photo(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    first = Path(path).read_bytes()
+    read = module.read_whole
+
+    def unmounted(path: str, limit: int) -> Any:
+        pipeline.territory.reachable = False
+        os.rename(path, path + "~")
+        monkeypatch.setattr(module, "read_whole", read)
+        return read(path, limit)
+
+    monkeypatch.setattr(module, "read_whole", unmounted)
+    pipeline.save("a.png", 2)
+    pipeline.look("a.png")
+    Path(path).write_bytes(first)
+    pipeline.assert_like_disk()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "dangling link", "pipe"])
+@pytest.mark.parametrize("late", [False, True], ids=["before the look", "after the look"])
+def test_what_is_no_file_any_more_is_no_photo_and_no_failure(
+    pipeline: Pipeline, kind: str, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.save("b.png", 2)
+    pipeline.look("a.png", "b.png")
+
+    def become() -> None:
+        os.unlink(path)
+        if kind == "directory":
+            os.mkdir(path)
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            os.symlink(pipeline.path("b.png") if kind == "link" else "nowhere", path)
+
+    if late:
+        pipeline.save("a.png", 3)
+        read = module.read_whole
+
+        def replaced(path: str, limit: int) -> Any:
+            become()
+            monkeypatch.setattr(module, "read_whole", read)
+            return read(path, limit)
+
+        monkeypatch.setattr(module, "read_whole", replaced)
+    else:
+        become()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    pipeline.look("a.png")
+    pipeline.assert_like_disk()
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def test_a_path_below_what_became_a_file_is_gone(pipeline: Pipeline) -> None:
+    path = pipeline.save("d/a.png", 1)
+    pipeline.look("d/a.png")
+    os.unlink(path)
+    os.rmdir(pipeline.path("d"))
+    pipeline.write("d", b"")
+    pipeline.look("d/a.png")
+    pipeline.assert_like_disk()
+
+
+def test_a_path_that_the_folder_does_not_admit_is_taken_out(pipeline: Pipeline) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    pipeline.territory.admits = lambda _: False  # type: ignore[assignment, method-assign]
+    pipeline.look("a.png")
+    pipeline._kit.assert_in_step(pipeline.index, {})
+
+
+# What cannot be indexed
+
+
+def test_a_bad_file_is_a_failure_and_its_earlier_photo_is_gone(pipeline: Pipeline) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    pipeline.write("a.png", png(2)[:200])
+    pipeline.look("a.png")
+    pipeline.assert_like_disk(failed=["a.png"])
+    first = pipeline.failure("a.png")
+    assert first.attempts == 1
+    pipeline.look("a.png")
+    again = pipeline.failure("a.png")
+    assert (again.attempts, again.since, again.reason) == (2, first.since, first.reason)
+    pipeline.save("a.png", 2)
+    pipeline.look("a.png")
+    pipeline.assert_like_disk()
+
+
+def test_a_bad_file_that_is_deleted_is_no_failure_any_more(pipeline: Pipeline) -> None:
+    path = pipeline.write("a.png", b"no image")
+    pipeline.look("a.png")
+    pipeline.assert_like_disk(failed=["a.png"])
+    os.unlink(path)
+    pipeline.look("a.png", hint=Hint.GONE)
+    pipeline.assert_like_disk()
+
+
+def test_a_file_that_is_too_large_is_not_read(pipeline: Pipeline) -> None:
+    pipeline.write("a.png", bytes(MAX_FILE_BYTES + 1))
+    pipeline.look("a.png")
+    assert "1,000,001 bytes, more than limits.max_file_bytes (1,000,000)" in pipeline.failure("a.png").reason
+
+
+def test_a_file_that_may_not_be_read_is_a_failure(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(module, "_open_itself", refuse)
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    assert pipeline.failure("a.png").reason == "it cannot be read: permission denied"
+    pipeline.assert_like_disk(failed=["a.png"])
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pipeline.save("a.png", 1)
+    calls = itertools.count()
+    stat = os.fstat
+
+    def change(descriptor: int) -> os.stat_result:
+        found = stat(descriptor)
+        if os.readlink(f"/proc/self/fd/{descriptor}") == path and next(calls) == 0:
+            Path(path).write_bytes(png(2))
+        return found
+
+    monkeypatch.setattr("daemon.indexer.os.fstat", change)
+    pipeline.look("a.png")
+    monkeypatch.undo()
+    pipeline.assert_like_disk()
+    assert next(calls) >= 3
+
+
+def test_a_file_that_is_still_being_written_is_waited_for(pipeline: Pipeline) -> None:
+    path = pipeline.write("a.png", png(1)[:100])
+    pipeline.pending.put(path, Hint.CREATED)
+    time.sleep(0.02)
+    Path(path).write_bytes(png(1))
+    pipeline.wait()
+    pipeline.assert_like_disk()
+
+
+def test_content_whose_id_is_that_of_another_photo_is_a_failure(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("daemon.changes.photo_id", "daemon.indexer.photo_id"):
+        monkeypatch.setattr(place, lambda _: 42)
+    first = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    pipeline.save("b.png", 2)
+    pipeline.look("b.png")
+    assert "id is that of another photo" in pipeline.failure("b.png").reason
+    assert pipeline.index.mappings.photos([42])[0][1] == [first]
+
+
+def test_a_photo_that_the_model_refuses_costs_no_other(library: Index, make: Callable[..., Pipeline]) -> None:
+    pipeline = make(library, threads=1, batch_photos=8)
+    pipeline.encoder.gate.clear()
+    for n in range(5):
+        pipeline.save(f"{n}.png", n)
+    pipeline.write("white.png", plain(Image.new("RGB", (64, 64), (WHITE,) * 3)))
+    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(5)] + [pipeline.path("white.png")], Hint.FOUND)
+    pipeline.encoder.gate.set()
+    pipeline.wait()
+    pipeline.assert_like_disk(failed=["white.png"])
+    assert "it saw white" in pipeline.failure("white.png").reason
+
+
+# Order
+
+
+def test_live_work_goes_before_the_bulk(library: Index, make: Callable[..., Pipeline]) -> None:
+    pipeline = make(library, threads=1, batch_photos=1, queue_bytes=1)
+    pipeline.encoder.gate.clear()
+    for n in range(20):
+        pipeline.write(f"{n}.png", plain(Image.new("RGB", (64, 64), (n, n, n))))
+    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(20)], Hint.FOUND)
+    assert pipeline.encoder.waiting.wait(30)
+    pipeline.write("live.png", plain(Image.new("RGB", (64, 64), (200, 200, 200))))
+    pipeline.pending.put(pipeline.path("live.png"), Hint.CLOSED)
+    pipeline._kit.eventually(lambda: any(task.lane == 0 for task in list(pipeline.indexer._to_load.queue)))
+    pipeline.encoder.gate.set()
+    pipeline.wait()
+    # At most what was loaded and encoded when it came is before it: one in each thread's hand, and two between them.
+    assert max(pipeline.encoder.seen) in pipeline.encoder.seen[:5]
+
+
+def test_a_deletion_overtakes_a_long_import(library: Index, make: Callable[..., Pipeline]) -> None:
+    pipeline = make(library, threads=1, batch_photos=1, queue_bytes=1)
+    path = pipeline.save("old.png", 99)
+    pipeline.look("old.png")
+    pipeline.encoder.waiting.clear()
+    pipeline.encoder.gate.clear()
+    for n in range(30):
+        pipeline.save(f"{n}.png", n)
+    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(30)], Hint.FOUND)
+    assert pipeline.encoder.waiting.wait(30)
+    os.unlink(path)
+    pipeline.pending.put(path, Hint.GONE)
+    pipeline._kit.eventually(lambda: pipeline.index.mappings.files([path]) == [None])
+    pipeline._kit.eventually(lambda: len(pipeline.pending) == 30)
+    pipeline.encoder.gate.set()
+    pipeline.wait()
+    pipeline.assert_like_disk()
+
+
+# Ends and beginnings
+
+
+def test_stopping_in_the_middle_is_prompt_and_the_next_start_goes_on(
+    library: Index, make: Callable[..., Pipeline], kit: Any
+) -> None:
+    pipeline = make(library)
+    names = [f"{n}.png" for n in range(60)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    pipeline.pending.put_all(map(pipeline.path, names), Hint.FOUND)
+    kit.eventually(lambda: pipeline.indexer.committed >= 3)
+    before = time.monotonic()
+    pipeline.indexer.stop()
+    assert time.monotonic() - before < 10
+    recorded = [os.fsdecode(path) for path, _ in library.mappings.stream("/")]
+    assert len(recorded) >= 3
+    kit.assert_in_step(library, {path: blake3.blake3(Path(path).read_bytes()).hexdigest() for path in recorded})
+
+    again = make(library)
+    assert encoded_by(again, lambda: again.look(*names, hint=Hint.FOUND))[0] == len(names) - len(recorded)
+    again.assert_like_disk()
+
+
+def test_an_idle_indexer_stops_at_once(pipeline: Pipeline) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    before = time.monotonic()
+    pipeline.indexer.stop()
+    assert time.monotonic() - before < 1.8
+
+
+def test_one_that_was_never_started_can_be_stopped(folder: Path, library: Index, encoder: Encoder, kit: Any) -> None:
+    Pipeline(folder, library, encoder, kit).indexer.stop()
+
+
+def test_a_start_encodes_what_is_owed_and_collects_what_nobody_holds(
+    library: Index, make: Callable[..., Pipeline], kit: Any
+) -> None:
+    first = make(library)
+    first.save("a.png", 1)
+    first.save("b.png", 2)
+    path = first.save("c.png", 3)
+    first.look("a.png", "b.png", "c.png")
+    first.indexer.stop()
+    name = library.collections[0].name
+    owed, other, ghost = (
+        record.photo for record in library.mappings.files([first.path("a.png"), first.path("b.png"), path]) if record
+    )
+    # As many lost as left over would not be noticed: only their numbers are compared.
+    library.vectors.delete(name, [owed, other])
+    os.unlink(path)
+    library.mappings.apply([Remove(path)], [])
+    library.mappings._redis.srem(library.mappings.keys.intents, ghost)
+    library.mappings.forget([ghost], [name])
+
+    second = make(library)
+    second.wait()
+    kit.eventually(lambda: library.vectors.count(name) == 2)
+    second.wait()
+    second.assert_like_disk()
+    assert second.encoder.seen != []
+
+
+def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
+    library: Index, make: Callable[..., Pipeline], kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = make(library)
+
+    def refuse(changes: Any) -> Any:
+        raise StoreRefused("Milvus", "unix:/x", "refuses a call: no")
+
+    monkeypatch.setattr(pipeline.index, "commit", refuse)
+    monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
+    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(600)], Hint.GONE)
+    kit.eventually(lambda: not pipeline.indexer._look_worker.alive)
+    with pytest.raises(StoreRefused):
+        pipeline.indexer.check()
+    pipeline.indexer.stop()
+
+
+# Outages
+
+
+@pytest.fixture
+def own_library(own_stores: Any, encoder: Encoder) -> Iterator[Index]:
+    index: Index = own_stores.library(dim=encoder.dim, models=(encoder.name,), timeout=2.0)
+    yield index
+    index.close()
+
+
+@pytest.mark.parametrize("store", ["valkey", "milvus"])
+def test_an_outage_of_a_store_delays_and_loses_nothing(
+    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any, store: str
+) -> None:
+    pipeline = make(own_library)
+    server = getattr(own_stores, store)
+    for n in range(6):
+        pipeline.save(f"{n}.png", n)
+    pipeline.look(*(f"{n}.png" for n in range(6)))
+    server.stop()
+    pipeline.save("0.png", 100)
+    pipeline.save("new.png", 101)
+    os.rename(pipeline.path("1.png"), pipeline.path("moved.png"))
+    os.unlink(pipeline.path("2.png"))
+    changed = ["0.png", "new.png", "moved.png", "1.png", "2.png"]
+    before = pipeline.encoder.encoded
+    pipeline.pending.put_all(map(pipeline.path, changed), Hint.CLOSED)
+    kit.eventually(lambda: pipeline.indexer.outage.reason)
+    assert len(pipeline.pending) > 0
+    assert pipeline.indexer.outage.store == {"valkey": "Redis", "milvus": "Milvus"}[store]
+    server.start()
+    kit.eventually(lambda: not pipeline.indexer.outage.reason and pipeline.territory.rescans, 60)
+    pipeline.wait()
+    pipeline.assert_like_disk()
+    assert pipeline.encoder.encoded - before == 2
+    assert pipeline.indexer.outage.count == 1
+
+
+def test_a_start_while_a_store_is_away_waits_for_it(
+    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any
+) -> None:
+    own_stores.milvus.stop()
+    pipeline = make(own_library)
+    pipeline.pending.put(pipeline.save("a.png", 1), Hint.FOUND)
+    kit.eventually(lambda: pipeline.indexer.outage.reason)
+    own_stores.milvus.start()
+    kit.eventually(lambda: not pipeline.indexer.outage.reason)
+    pipeline.wait()
+    pipeline.assert_like_disk()
+
+
+def test_an_emptied_redis_is_filled_again_without_encoding(
+    own_library: Index, make: Callable[..., Pipeline], kit: Any
+) -> None:
+    pipeline = make(own_library)
+    names = [f"{n}.png" for n in range(8)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    pipeline.look(*names)
+
+    def empty() -> None:
+        own_library.mappings._redis.flushall()
+        kit.eventually(lambda: own_library.mappings.counts().files == len(names))
+        pipeline.wait()
+
+    assert encoded_by(pipeline, empty) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+def test_a_milvus_that_was_restarted_unnoticed_is_loaded_again(
+    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any
+) -> None:
+    pipeline = make(own_library)
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    record = own_library.mappings.files([path])[0]
+    assert record is not None
+    own_stores.milvus.stop()
+    own_stores.milvus.start()
+
+    def found() -> bool:
+        try:
+            return own_library.vectors.get(own_library.collections[0].name, record.photo) is not None
+        except StoreUnavailable:
+            return False
+
+    kit.eventually(found)
+
+
+def test_stopping_during_an_outage_does_not_wait_for_its_end(
+    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any
+) -> None:
+    pipeline = make(own_library)
+    pipeline.indexer._to_commit.maxsize = 4
+    own_stores.milvus.stop()
+    pipeline.pending.put(pipeline.save("a.png", 1), Hint.CLOSED)
+    kit.eventually(lambda: pipeline.indexer.outage.reason)
+    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(600)], Hint.GONE)
+    kit.eventually(pipeline.indexer._to_commit.full)
+    before = time.monotonic()
+    pipeline.indexer.stop()
+    assert time.monotonic() - before < 8

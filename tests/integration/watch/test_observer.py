@@ -1,0 +1,476 @@
+"""What the kernel says of a folder, in the listener's words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from watchdog.observers.inotify_c import InotifyFD
+
+from daemon.changes import Hint
+from daemon.watch.filters import Filters
+from daemon.watch.observer import FolderWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FILTERS = Filters([".*", "@eaDir"], [".jpg"])
+CREATED, CLOSED, GONE = Hint.CREATED, Hint.CLOSED, Hint.GONE
+
+
+class Heard:
+    """A listener that keeps what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.changes: list[tuple[str, Hint]] = []
+        self.rescans: list[tuple[str, str]] = []
+
+    def changed(self, path: str, hint: Hint) -> None:
+        self.changes.append((os.path.relpath(path, self.folder), hint))
+
+    def rescan(self, directory: str, reason: str) -> None:
+        self.rescans.append((os.path.relpath(directory, self.folder), reason))
+
+    @property
+    def directories(self) -> set[str]:
+        return {directory for directory, _ in self.rescans}
+
+
+class Scene:
+    def __init__(self, place: Path, kit: Any) -> None:
+        self.eventually: Callable[..., None] = kit.eventually
+        self.folder, self.outside = place / "photos", place / "outside"
+        self.folder.mkdir()
+        self.outside.mkdir()
+        self.heard = Heard(self.folder)
+        self.watch = FolderWatch(str(self.folder), FILTERS, self.heard)
+
+    def write(self, name: str, content: str = "photo") -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return path
+
+    def hears(self, *changes: tuple[str, Hint], rescans: tuple[str, ...] = ()) -> None:
+        def told() -> bool:
+            return set(changes) <= set(self.heard.changes) and set(rescans) <= self.heard.directories
+
+        try:
+            self.eventually(told, 30)
+        except AssertionError:
+            pytest.fail(f"heard only {self.heard.changes} and {self.heard.rescans}")
+
+    def last_hint(self, name: str) -> Hint:
+        return next(hint for path, hint in reversed(self.heard.changes) if path == name)
+
+    def mark(self) -> list[tuple[str, Hint]]:
+        """Return what was heard before a file that is written now."""
+        self.write("mark.jpg")
+        self.hears(("mark.jpg", CLOSED))
+        return [change for change in self.heard.changes if change[0] != "mark.jpg"]
+
+
+@pytest.fixture
+def scene(place: Path, watch_kit: Any) -> Iterator[Scene]:
+    scene = Scene(place, watch_kit)
+    yield scene
+    scene.watch.disarm()
+
+
+def replace_atomically(scene: Scene) -> None:
+    os.replace(scene.write(".a.jpg.tmp", "new"), scene.folder / "a.jpg")
+
+
+def append(scene: Scene) -> None:
+    with (scene.folder / "a.jpg").open("a") as file:
+        file.write("more")
+
+
+def truncate(scene: Scene) -> None:
+    with (scene.folder / "a.jpg").open("r+") as file:
+        file.truncate(1)
+
+
+def move_out(scene: Scene) -> None:
+    (scene.folder / "a.jpg").rename(scene.outside / "a.jpg")
+
+
+def move_in(scene: Scene) -> None:
+    (scene.outside / "b.jpg").write_text("new")
+    (scene.outside / "b.jpg").rename(scene.folder / "b.jpg")
+
+
+A, B = "a.jpg", "b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        pytest.param(lambda s: s.write(B), [(B, CLOSED)], id="written"),
+        pytest.param(replace_atomically, [(A, CLOSED)], id="replaced by a rename"),
+        pytest.param(append, [(A, CLOSED)], id="appended to"),
+        pytest.param(truncate, [(A, CLOSED)], id="truncated"),
+        pytest.param(lambda s: os.utime(s.folder / A), [(A, CREATED)], id="touched"),
+        pytest.param(lambda s: (s.folder / A).chmod(0o600), [(A, CREATED)], id="made readable or not"),
+        pytest.param(lambda s: shutil.copyfile(s.folder / A, s.folder / B), [(B, CLOSED)], id="copied"),
+        pytest.param(lambda s: shutil.copy2(s.folder / A, s.folder / B), [(B, CREATED)], id="copied with its times"),
+        pytest.param(lambda s: os.link(s.folder / A, s.folder / B), [(B, CREATED)], id="linked"),
+        pytest.param(lambda s: (s.folder / A).rename(s.folder / B), [(B, CLOSED), (A, GONE)], id="renamed"),
+        pytest.param(
+            lambda s: (s.folder / A).rename(s.folder / "A.JPG"), [("A.JPG", CLOSED), (A, GONE)], id="renamed by case"
+        ),
+        pytest.param(
+            lambda s: (s.folder / A).rename(s.folder / "sub" / A), [("sub/a.jpg", CLOSED), (A, GONE)], id="moved down"
+        ),
+        pytest.param(move_in, [(B, CLOSED)], id="moved in"),
+        pytest.param(move_out, [(A, GONE)], id="moved out"),
+        pytest.param(lambda s: (s.folder / A).rename(s.folder / ".a.jpg"), [(A, GONE)], id="hidden"),
+        pytest.param(lambda s: (s.folder / A).rename(s.folder / "a.jpg.bak"), [(A, GONE)], id="no photo any more"),
+        pytest.param(lambda s: (s.folder / A).unlink(), [(A, GONE)], id="deleted"),
+    ],
+)
+def test_what_happens_to_a_file_is_told_by_its_path(
+    scene: Scene, act: Callable[[Scene], object], expected: list[tuple[str, Hint]]
+) -> None:
+    scene.write(A)
+    (scene.folder / "sub").mkdir()
+    scene.watch.arm()
+    act(scene)
+    scene.hears(*expected)
+    for name, hint in expected:
+        scene.eventually(lambda name=name, hint=hint: scene.last_hint(name) is hint)
+    assert {name for name, _ in scene.mark()} == {name for name, _ in expected}
+    assert not scene.heard.rescans
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two words.jpg", "new\nline.jpg", "été 🌞.jpg", os.fsdecode(b"\xff\xfe.jpg"), "back\\slash.JPG", "'\"*?.jpg"],
+)
+def test_names_arrive_as_they_are(scene: Scene, name: str) -> None:
+    scene.watch.arm()
+    scene.write(name)
+    scene.hears((name, CLOSED))
+    (scene.folder / name).unlink()
+    scene.hears((name, GONE))
+
+
+def test_a_new_tree_with_a_file_in_it_is_found_however_quickly_it_is_made(scene: Scene) -> None:
+    scene.watch.arm()
+    for n in range(20):
+        scene.write(f"{n}/b/c/d/a.jpg")
+    scene.hears(rescans=tuple(str(n) for n in range(20)))
+    scene.eventually(lambda: scene.watch.watches == 1 + 20 * 4)
+    for n in range(20):
+        scene.write(f"{n}/b/c/d/later.jpg")
+    scene.hears(*[(f"{n}/b/c/d/later.jpg", CLOSED) for n in range(20)])
+
+
+def test_a_moved_directory_is_rescanned_at_its_new_place_before_its_old_one(scene: Scene) -> None:
+    scene.write("old/x/a.jpg")
+    scene.watch.arm()
+    (scene.folder / "old").rename(scene.folder / "new")
+    scene.hears(rescans=("new", "old"))
+    directories = [directory for directory, _ in scene.heard.rescans]
+    assert directories.index("new") < directories.index("old")
+    scene.write("new/x/b.jpg")
+    scene.hears(("new/x/b.jpg", CLOSED))
+
+
+def test_a_directory_that_is_moved_in_is_rescanned_and_watched(scene: Scene) -> None:
+    (scene.outside / "trip" / "day").mkdir(parents=True)
+    (scene.outside / "trip" / "day" / "a.jpg").write_text("photo")
+    scene.watch.arm()
+    (scene.outside / "trip").rename(scene.folder / "trip")
+    scene.hears(rescans=("trip",))
+    scene.write("trip/day/b.jpg")
+    scene.hears(("trip/day/b.jpg", CLOSED))
+
+
+def test_a_directory_that_is_moved_out_is_told_and_watched_no_longer(scene: Scene) -> None:
+    scene.write("trip/day/a.jpg")
+    scene.watch.arm()
+    assert scene.watch.watches == 3
+    (scene.folder / "trip").rename(scene.outside / "trip")
+    scene.hears(rescans=("trip",))
+    scene.eventually(lambda: scene.watch.watches == 1)
+    (scene.outside / "trip" / "day" / "b.jpg").write_text("elsewhere")
+    assert scene.mark() == []
+
+
+def test_a_directory_that_takes_the_place_of_one_that_was_moved_out_is_watched(scene: Scene) -> None:
+    scene.write("trip/a.jpg")
+    scene.watch.arm()
+    (scene.folder / "trip").rename(scene.outside / "trip")
+    (scene.folder / "trip").mkdir()
+    scene.eventually(lambda: ("trip", "a folder went away") in scene.heard.rescans)
+    scene.write("trip/b.jpg")
+    scene.hears(("trip/b.jpg", CLOSED))
+
+
+def test_directories_that_had_one_path_after_the_other_may_go_in_any_order(scene: Scene) -> None:
+    scene.write("trip/a.jpg")
+    scene.watch.arm()
+    (scene.folder / "trip").rename(scene.outside / "trip")
+    (scene.folder / "trip").mkdir()
+    (scene.folder / "trip").rmdir()
+    shutil.rmtree(scene.outside / "trip")
+    scene.mark()
+    assert scene.watch.armed
+
+
+def test_a_directory_that_comes_back_under_another_name_is_watched_there(scene: Scene) -> None:
+    scene.write("trip/day/a.jpg")
+    scene.watch.arm()
+    (scene.folder / "trip").rename(scene.outside / "trip")
+    (scene.outside / "trip").rename(scene.folder / "again")
+    scene.hears(rescans=("again",))
+    scene.write("again/day/b.jpg")
+    scene.hears(("again/day/b.jpg", CLOSED))
+    scene.eventually(lambda: scene.watch.watches == 3)
+
+
+def test_everything_below_a_deleted_directory_is_told(scene: Scene) -> None:
+    scene.write("trip/a.jpg")
+    scene.write("trip/day/b.jpg")
+    scene.watch.arm()
+    shutil.rmtree(scene.folder / "trip")
+    scene.hears(("trip/a.jpg", GONE), ("trip/day/b.jpg", GONE), rescans=("trip", "trip/day"))
+    scene.eventually(lambda: scene.watch.watches == 1)
+
+
+def test_the_mark_that_a_directory_is_no_media_asks_for_a_walk(scene: Scene) -> None:
+    scene.write("sub/a.jpg")
+    scene.watch.arm()
+    scene.write("sub/.nomedia", "")
+    scene.hears(rescans=("sub",))
+    scene.heard.rescans.clear()
+    (scene.folder / "sub" / ".nomedia").unlink()
+    scene.hears(rescans=("sub",))
+
+
+def test_ignored_directories_hold_no_watch(scene: Scene, watch_kit: Any) -> None:
+    for name in (".git/objects/00/a.jpg", "@eaDir/x/a.jpg", "sub/@eaDir/a.jpg", "sub/deep/a.jpg"):
+        scene.write(name)
+    before = watch_kit.held_watches()
+    scene.watch.arm()
+    assert watch_kit.held_watches() - before == scene.watch.watches == 3
+    scene.write("sub/.thumbnails/x/a.jpg")
+    scene.write(".git/objects/01/a.jpg")
+    assert scene.mark() == []
+    assert watch_kit.held_watches() - before == 3
+    scene.watch.disarm()
+    assert watch_kit.held_watches() == before
+
+
+def test_a_directory_that_is_renamed_to_an_ignored_name_loses_its_watches_and_back_gets_them(scene: Scene) -> None:
+    scene.write("trip/day/a.jpg")
+    scene.watch.arm()
+    (scene.folder / "trip").rename(scene.folder / ".trip")
+    scene.hears(rescans=("trip",))
+    scene.eventually(lambda: scene.watch.watches == 1)
+    assert ".trip" not in scene.heard.directories
+    (scene.folder / ".trip").rename(scene.folder / "trip")
+    scene.eventually(lambda: scene.watch.watches == 3)
+    scene.write("trip/day/b.jpg")
+    scene.hears(("trip/day/b.jpg", CLOSED))
+
+
+def test_our_own_reading_of_a_photo_raises_nothing(scene: Scene) -> None:
+    path = scene.write("sub/a.jpg")
+    scene.watch.arm()
+    for _ in range(20):
+        path.read_bytes()
+        list(os.scandir(path.parent))
+    assert scene.mark() == []
+    assert not scene.heard.rescans
+
+
+def test_links_are_not_followed(scene: Scene) -> None:
+    (scene.outside / "sub").mkdir()
+    (scene.folder / "link").symlink_to(scene.outside)
+    (scene.folder / "loop").symlink_to(scene.folder)
+    scene.watch.arm()
+    (scene.outside / "sub" / "a.jpg").write_text("elsewhere")
+    assert scene.mark() == []
+    assert scene.watch.watches == 1
+
+
+def test_a_folder_that_is_named_by_a_link_is_watched(scene: Scene, place: Path) -> None:
+    (place / "link").symlink_to(scene.folder)
+    heard = Heard(place / "link")
+    watch = FolderWatch(str(place / "link"), FILTERS, heard)
+    watch.arm()
+    try:
+        scene.write("a.jpg")
+        scene.eventually(lambda: ("a.jpg", CLOSED) in heard.changes)
+        assert watch.armed
+    finally:
+        watch.disarm()
+
+
+def test_a_removed_folder_disarms_and_can_be_armed_again(scene: Scene) -> None:
+    scene.write("a.jpg")
+    scene.watch.arm()
+    assert scene.watch.armed
+    shutil.rmtree(scene.folder)
+    scene.eventually(lambda: not scene.watch.armed)
+    with pytest.raises(FileNotFoundError):
+        scene.watch.arm()
+    scene.folder.mkdir()
+    scene.watch.arm()
+    scene.write("b.jpg")
+    scene.hears(("b.jpg", CLOSED))
+    assert scene.watch.armed
+
+
+def test_a_folder_that_another_one_was_put_in_place_of_is_not_armed(scene: Scene) -> None:
+    scene.watch.arm()
+    scene.folder.rename(scene.outside / "photos")
+    assert not scene.watch.armed
+    scene.folder.mkdir()
+    assert not scene.watch.armed
+    assert not scene.watch.folder_is_same()
+
+
+@pytest.mark.parametrize("part", ["reader", "emitter", "dispatcher"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_disarms(scene: Scene, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise RuntimeError("the thread ends")
+
+    scene.watch.arm()
+    observer, emitter = scene.watch._observer, scene.watch._emitter
+    assert observer is not None
+    assert emitter is not None
+    match part:
+        case "reader":
+            monkeypatch.setattr(observer._inotify_fd, "handle_event", end)
+        case "emitter":
+            monkeypatch.setattr(emitter, "build_and_queue_event", end)
+        case _:
+            monkeypatch.setattr(observer, "dispatch_events", end)
+    # The first event wakes the thread, which may have been waiting in what it does next.
+    scene.write("a.jpg")
+    scene.write("b.jpg")
+    scene.eventually(lambda: not scene.watch.armed)
+
+
+def test_events_that_the_kernel_dropped_are_noticed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if limit > 65_536:
+        pytest.skip(f"overflowing a queue of {limit} events takes too long")
+    reading, read_events = threading.Event(), InotifyFD.read_events
+
+    def hold(self: InotifyFD, **arguments: Any) -> Any:
+        events = read_events(self, **arguments)
+        reading.wait(100)
+        return events
+
+    monkeypatch.setattr(InotifyFD, "read_events", hold)
+    (scene.folder / "sub").mkdir()
+    scene.watch.arm()
+    for n in range(limit // 2 + 2500):
+        os.close(os.open(scene.folder / f"{n}.txt", os.O_CREAT | os.O_WRONLY))
+    scene.write("lost.jpg")
+    (scene.folder / "new").mkdir()
+    reading.set()
+    scene.eventually(lambda: (".", "the kernel dropped events") in scene.heard.rescans)
+    assert scene.watch.overflows >= 1
+    scene.eventually(lambda: scene.watch.watches == 3)
+    scene.write("new/a.jpg")
+    scene.hears(("new/a.jpg", CLOSED))
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, code: int, *, root: bytes = b"") -> None:
+    """Have the kernel refuse the watches of all but `root`."""
+    original = InotifyFD._get_or_create_watch
+
+    def get(self: InotifyFD, path: bytes, mask: Any) -> Any:
+        if path == root:
+            return original(self, path, mask)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(InotifyFD, "_get_or_create_watch", get)
+
+
+def test_directories_that_the_kernel_gives_no_watch_for_are_known_until_it_does(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.write("x/y/a.jpg")
+    scene.write("gone/a.jpg")
+    with monkeypatch.context() as patch:
+        refuse(patch, errno.ENOSPC, root=os.fsencode(scene.folder))
+        scene.watch.arm()
+        assert set(scene.watch.refused) == {str(scene.folder / name) for name in ("x", "x/y", "gone")}
+        assert set(scene.watch.refused.values()) == {errno.ENOSPC}
+        assert scene.watch.watches == 1
+        assert scene.watch.armed
+    shutil.rmtree(scene.folder / "gone")
+    scene.watch.watch_refused()
+    assert scene.watch.refused == {}
+    scene.write("x/y/b.jpg")
+    scene.hears(("x/y/b.jpg", CLOSED))
+
+
+def test_a_directory_that_may_not_be_read_is_known_until_it_may(scene: Scene, watch_kit: Any) -> None:
+    scene.write("locked/a.jpg")
+    scene.write("locked-too/a.jpg")
+    for name in ("locked", "locked-too"):
+        (scene.folder / name).chmod(0)
+    with watch_kit.unprivileged(scene.folder, scene.folder / "locked", scene.folder / "locked-too"):
+        scene.watch.arm()
+        assert scene.watch.refused == {
+            str(scene.folder / "locked"): errno.EACCES,
+            str(scene.folder / "locked-too"): errno.EACCES,
+        }
+        assert scene.watch.watches == 1
+        (scene.folder / "locked").chmod(0o755)
+        scene.watch.watch_refused()
+        assert list(scene.watch.refused) == [str(scene.folder / "locked-too")]
+    scene.write("locked/b.jpg")
+    scene.hears(("locked/b.jpg", CLOSED))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM])
+def test_a_folder_that_gets_no_watch_is_an_error_and_leaves_nothing_behind(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    with monkeypatch.context() as patch:
+        refuse(patch, code)
+        for _ in range(20):
+            with pytest.raises(OSError) as caught:
+                scene.watch.arm()
+            assert caught.value.errno == code
+    assert not scene.watch.armed
+    scene.watch.arm()
+    assert scene.watch.armed
+
+
+def test_without_an_inotify_instance_arming_is_an_error(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(_: object) -> int:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(InotifyFD, "_create_inotify_fd", create)
+    with pytest.raises(OSError, match="instance limit"):
+        scene.watch.arm()
+    assert not scene.watch.armed
+
+
+def test_arming_and_disarming_may_be_repeated(scene: Scene) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.callback(scene.watch.disarm)
+        for _ in range(10):
+            scene.watch.arm()
+        scene.mark()
+    scene.watch.disarm()
+    assert scene.watch.watches == 0
+    assert scene.watch.refused == {}
+    scene.watch.watch_refused()

@@ -1,0 +1,89 @@
+"""Where things are kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from daemon import paths
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "LOOKALIKE_SOCKET"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_without_variables_places_lie_in_the_home_directory(home: Path) -> None:
+    assert paths.config_file() == home / ".config/lookalike/lookalike.yaml"
+    assert paths.data_dir() == home / ".local/share/lookalike"
+    assert paths.cache_dir() == home / ".cache/lookalike"
+
+
+def test_absolute_variables_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, f"/{variable}")
+    assert paths.config_file() == Path("/XDG_CONFIG_HOME/lookalike/lookalike.yaml")
+    assert paths.data_dir() == Path("/XDG_DATA_HOME/lookalike")
+    assert paths.cache_dir() == Path("/XDG_CACHE_HOME/lookalike")
+    assert paths.runtime_dir() == Path("/XDG_RUNTIME_DIR/lookalike")
+    assert paths.socket_path() == Path("/XDG_RUNTIME_DIR/lookalike/lookalike.sock")
+
+
+@pytest.mark.parametrize("value", ["", "relative/place", "~/place"])
+def test_relative_and_empty_variables_are_ignored(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    default = paths.runtime_dir()
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, value)
+    assert paths.config_file() == home / ".config/lookalike/lookalike.yaml"
+    assert paths.data_dir() == home / ".local/share/lookalike"
+    assert paths.cache_dir() == home / ".cache/lookalike"
+    assert paths.runtime_dir() == default
+
+
+def test_without_a_variable_the_session_s_directory_is_taken_where_it_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    asked: list[object] = []
+
+    def access(path: object, mode: int) -> bool:
+        asked.append((str(path), mode))
+        return len(asked) == 1
+
+    monkeypatch.setattr(os, "access", access)
+    assert paths.runtime_dir() == Path("/run/user/4711/lookalike")
+    assert paths.runtime_dir() == Path(tempfile.gettempdir()) / "lookalike-4711"
+    assert asked == [("/run/user/4711", os.W_OK)] * 2
+
+
+def test_the_socket_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert paths.socket_path() == paths.runtime_dir() / "lookalike.sock"
+    monkeypatch.setenv("LOOKALIKE_SOCKET", "/run/other.sock")
+    assert paths.socket_path() == Path("/run/other.sock")
+
+
+def test_parts_are_shipped_with_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert paths.shipped("models").is_dir()
+    assert paths.shipped("lookalike.yaml").is_file()
+    monkeypatch.setattr(paths, "__file__", str(tmp_path / "daemon" / "paths.py"))
+    assert paths.shipped("models") == tmp_path / "configs" / "models"
+    (tmp_path / "daemon" / "configs" / "models").mkdir(parents=True)
+    assert paths.shipped("models") == tmp_path / "daemon" / "configs" / "models"
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    code = "import sys; from daemon import paths; print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    before = "import sys; print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    run = [
+        subprocess.run([sys.executable, "-c", each], capture_output=True, check=True, text=True).stdout.split()
+        for each in (code, before)
+    ]
+    assert set(run[0]) - set(run[1]) == {"daemon"}
