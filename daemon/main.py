@@ -54,8 +54,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    # Read when onnxruntime is imported, which reports that to its maker at once; its function for it comes too late.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     app()
 
 

@@ -88,7 +88,8 @@ class Status:
             data_dir=self._data_dir,
             folders=folders,
             photos=self._counts.photos,
-            files=self._counts.files,
+            # Folders that are no longer watched may have files in the index, which no answer shows.
+            files=sum(folder.files for folder in folders),
             pending=len(self._pending),
             oldest_pending_seconds=round(self._pending.oldest_seconds(), 3),
             lag_seconds=None if (lag := self._indexer.lag_seconds) is None else round(lag, 3),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from daemon.errors import ModelError
+
+# Importing onnxruntime reports to its maker at once, unless it is told not to; its function for that comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +25,6 @@ _ERRORS_ONLY = 3
 
 # Warnings about hardware that is not there go to stderr otherwise, past the daemon's log.
 onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
-onnxruntime.disable_telemetry_events()
 
 
 class Session:

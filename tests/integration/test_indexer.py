@@ -408,7 +408,9 @@ def test_a_path_below_what_became_a_file_is_gone(pipeline: Pipeline) -> None:
     pipeline.assert_like_disk()
 
 
-def test_a_path_that_the_folder_does_not_admit_is_taken_out(pipeline: Pipeline) -> None:
+def test_a_path_that_the_folder_does_not_admit_is_taken_out(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline.save("a.png", 1)
     pipeline.look("a.png")
     pipeline.territory.admits = lambda _: False  # type: ignore[assignment, method-assign]

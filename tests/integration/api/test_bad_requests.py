@@ -41,7 +41,7 @@ class Answers:
             model="m", metric="cosine", query=schema.Query(by="bytes", id=None), took_ms=1, results=[]
         )
 
-    def by_path(self, path: str, size: int | None, mtime_ns: int | None, *, limit: int, model: str) -> Any:  # noqa: ARG002 - the signature of what it stands for
+    def by_path(self, path: str, *_: int | None, limit: int, model: str) -> Any:
         return self.by_bytes(os.fsencode(path), limit=limit, model=model)
 
     def by_id(self, photo: str, *, limit: int, model: str) -> schema.SearchAnswer:

@@ -271,7 +271,7 @@ def story(photos: Any) -> Iterator[list[Change]]:
 
 
 def cut_at(index: Index, kit: Any, call: int, error: Exception, *, when: str) -> Index:
-    """Return the index, the `call`-th call of whose stores fails before or after it took effect."""
+    """Return the index, with the `call`-th call of its stores failing before or after it took effect."""
     count = itertools.count()
 
     def step(_: str) -> None:
@@ -441,7 +441,7 @@ BATCHES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=BATCHES)
 def test_any_batches_leave_what_a_dict_would(stores: Any, kit: Any, batches: list[Batch]) -> None:
     photos = kit.photos()

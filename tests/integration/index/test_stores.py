@@ -189,10 +189,26 @@ def test_a_redis_that_is_not_there_is_away() -> None:
 
 def test_what_milvus_refuses_is_one_sentence(index: Index) -> None:
     name = index.collections[0].name
-    assert isinstance(refused(lambda: index.vectors.search("nobody_made_it", row(0).vector, 1)), StoreRefused)
     short = Row(1, np.ones(3, np.float32), 0, 1, 1)
-    assert isinstance(refused(lambda: index.vectors.upsert(name, [short])), StoreRefused)
-    assert not index.vectors.loaded("nobody_made_it")
+    error = refused(lambda: index.vectors.upsert(name, [short]))
+    assert isinstance(error, StoreRefused)
+    assert error.reason == "refuses a call: vector field 'vector' expected dim 8, got 3"
+
+
+def test_a_collection_that_is_gone_is_made_again_and_its_vectors_are_owed(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a")])
+    collection = index.collections[0]
+    with index.vectors._milvus() as client:
+        client.drop_alias(collection.alias, timeout=5)
+        client.drop_collection(collection.name, timeout=5)
+    assert not index.in_order()
+    assert isinstance(refused(lambda: index.vectors.upsert(collection.name, [row(1)])), StoreUnavailable)
+    assert isinstance(refused(lambda: index.vectors.search(collection.name, row(1).vector, 1)), StoreUnavailable)
+    index.recover()
+    assert index.in_order()
+    assert list(index.backlog()) == ["/p/a.jpg"]
+    kit.converge(index, photos, {"/p/a.jpg": "a"})
+    kit.assert_in_step(index, photos.expected({"/p/a.jpg": "a"}))
 
 
 def test_a_collection_whose_making_was_cut_short_gets_its_index(stores: Any) -> None:
