@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
 
 class Hint(enum.IntEnum):
@@ -67,3 +68,13 @@ class PhotoInfo:
 def photo_id(digest: str) -> int:
     """Return the non-negative INT64 id of a photo from the hex digest of its bytes."""
     return int(digest[:16], 16) >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is kept of a watched folder from one start to the next."""
+
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """The directories at which its file systems are mounted, itself the first, each with what tells the file system from another."""
+    kept: int = 0
+    """So many of its files may be missing without anybody being asked: it was decided to keep them in the index."""

@@ -70,7 +70,7 @@ class Territory(Protocol):
     """What the pipeline needs of the watched folders."""
 
     def admits(self, path: str) -> bool: ...
-    def is_reachable(self, path: str) -> bool: ...
+    def is_reachable(self, path: str, hint: Hint) -> bool: ...
     def rescan_all(self, reason: str) -> None: ...
     @property
     def walked(self) -> bool: ...
@@ -233,7 +233,7 @@ class Indexer:
             found = os.lstat(task.path)
         except (FileNotFoundError, NotADirectoryError):
             # Where the disk went away, the photo did not.
-            lost = record is not None and not self._territory.is_reachable(task.path)
+            lost = record is not None and not self._territory.is_reachable(task.path, task.hint)
             return _Decision.NOTHING if lost else Remove(task.path)
         except OSError:
             # Its directory cannot be read: whether it is still there cannot be told, so it is.

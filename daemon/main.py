@@ -288,11 +288,12 @@ class Daemon:
         from daemon.encode.images import EXTENSIONS  # noqa: PLC0415
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
+        from daemon.watch.brake import Brake  # noqa: PLC0415
         from daemon.watch.filters import Filters  # noqa: PLC0415
         from daemon.watch.pending import Pending  # noqa: PLC0415
         from daemon.watch.reconcile import Recording  # noqa: PLC0415
         from daemon.watch.settle import Settle  # noqa: PLC0415
-        from daemon.watch.watcher import Brake, Watcher  # noqa: PLC0415
+        from daemon.watch.watcher import Watcher  # noqa: PLC0415
 
         settings = self._settings
         index = _build_index(settings, encoders, redis, milvus)
@@ -303,6 +304,7 @@ class Daemon:
             Filters(settings.watch.ignore, EXTENSIONS),
             pending,
             Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures),
+            index.mappings,
             brake=Brake(settings.watch.max_delete_ratio, settings.watch.max_delete_count),
             rescan_seconds=settings.watch.rescan_seconds,
             poll_seconds=settings.watch.poll_seconds,

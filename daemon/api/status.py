@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from daemon.api.queries import QueryEncoder
     from daemon.index.index import Index
     from daemon.indexer import Indexer
+    from daemon.watch.folder import Pass, WatchedFolder
     from daemon.watch.pending import Pending
-    from daemon.watch.watcher import Pass, WatchedFolder, Watcher
+    from daemon.watch.watcher import Watcher
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from daemon.changes import FileStat, PhotoInfo
+from daemon.changes import FileStat, PhotoInfo, Remembered
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -233,6 +233,17 @@ class Mappings:
         with self._errors():
             value = cast("bytes | None", self._redis.hget(self.keys.failures, os.fsencode(path)))
         return Failure(path=path, **json.loads(value)) if value is not None else None
+
+    # What is remembered of the watched folders
+
+    def recall(self, folder: str) -> Remembered:
+        with self._errors():
+            value = cast("bytes | None", self._redis.hget(self.keys.folders, os.fsencode(folder)))
+        return Remembered(**json.loads(value)) if value is not None else Remembered()
+
+    def remember(self, folder: str, remembered: Remembered) -> None:
+        with self._errors():
+            self._redis.hset(self.keys.folders, os.fsencode(folder), json.dumps(asdict(remembered)))
 
     # Which vectors are there
 

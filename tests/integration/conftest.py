@@ -195,6 +195,7 @@ def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterabl
         b"photo",
         b"paths",
         b"encoded",
+        b"folders",
     }
 
     files = {os.fsdecode(path): redis.hgetall(key) for path, key in found[b"file"].items()}

@@ -79,7 +79,7 @@ class Territory:
     def admits(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
 
-    def is_reachable(self, path: str) -> bool:  # noqa: ARG002
+    def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
         return self.reachable
 
     def rescan_all(self, reason: str) -> None:  # noqa: ARG002
