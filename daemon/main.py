@@ -285,6 +285,7 @@ class Daemon:
         from daemon.api.queries import Queries  # noqa: PLC0415
         from daemon.api.server import Server  # noqa: PLC0415
         from daemon.api.status import Status  # noqa: PLC0415
+        from daemon.api.upkeep import Upkeep  # noqa: PLC0415
         from daemon.encode.images import EXTENSIONS  # noqa: PLC0415
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
@@ -336,11 +337,16 @@ class Daemon:
             index,
             Search(index, lambda path: watcher.folder_of(path) is not None),
             encoders,
+            watcher.is_unverified,
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
         application = routes.build(
-            queries, status, max_bytes=settings.limits.max_file_bytes, default_limit=settings.search.limit
+            queries,
+            status,
+            Upkeep(index, watcher, pending, status),
+            max_bytes=settings.limits.max_file_bytes,
+            default_limit=settings.search.limit,
         )
         # The indexer before the watcher, whose first walk may need its queues emptied; the API last, when it has answers.
         for service in (indexer, watcher, Server(application, settings.socket_path)):
@@ -370,6 +376,8 @@ class Daemon:
         log.info("encoded %d photos; %d changes were written", encoded, self._built.indexer.committed)
         for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
             log.warning("not indexed: %s: %s", failure.path, failure.reason)
+        for reason in self._built.status.reasons():
+            log.warning("the index may differ from the disk: %s", reason)
 
 
 def _count(number: int, noun: str) -> str:

@@ -57,14 +57,17 @@ class Pending:
         return 0.0 if since is None else self._clock() - since
 
     def older_than(self, moment: float, below: str = "") -> int:
-        """Return how many paths (of those below a directory) have been pending since `moment` of the clock, or longer.
+        """Return how many paths (of those at or below `below`) have been pending since `moment` of the clock, or longer.
 
         A path is counted from its first change that nobody has looked at yet, until `done`; so once this is 0, all that was put
         before `moment` has been dealt with, however much has changed since.
         """
         prefix = below.rstrip(os.sep) + os.sep if below else ""
         with self._changed:
-            return sum(entry.since <= moment for path, entry in self._entries.items() if path.startswith(prefix))
+            return sum(
+                entry.since <= moment and (path.startswith(prefix) or path == below)
+                for path, entry in self._entries.items()
+            )
 
     def put(self, path: str, hint: Hint) -> None:
         """Say that `path` may differ from the index."""

@@ -17,7 +17,7 @@ from daemon.errors import StoreUnavailable
 from daemon.lifecycle import Worker
 from daemon.watch.brake import Hold, judge
 from daemon.watch.filters import NO_MEDIA
-from daemon.watch.folder import Pass, WatchedFolder, more_watches, refusal, unusable
+from daemon.watch.folder import ABSENT, Pass, WatchedFolder, more_watches, refusal, unusable
 from daemon.watch.mounts import MountTable, mount_of
 from daemon.watch.observer import FolderWatch
 from daemon.watch.reconcile import CHUNK, Walk, compare
@@ -302,6 +302,8 @@ class Watcher:
     def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
         if (folder.state, folder.note) != (state, note) and note:
             log.warning("%s: %s", folder.path, note)
+        elif state == "watching" and folder.state in ("held", "kept", *ABSENT):
+            log.info("%s: it is as it was, nothing is held any more", folder.path)
         if folder.state != state:
             folder.since = time.time()
         folder.state, folder.note = state, note

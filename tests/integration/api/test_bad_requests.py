@@ -66,7 +66,7 @@ def answers() -> Answers:
 @pytest.fixture
 def path(directory: Path, answers: Answers) -> Iterator[Path]:
     doubles: Any = answers
-    server = Server(app.build(doubles, doubles, max_bytes=MAX_BYTES, default_limit=10), directory / "s")
+    server = Server(app.build(doubles, doubles, doubles, max_bytes=MAX_BYTES, default_limit=10), directory / "s")
     server.start()
     yield directory / "s"
     server.stop()
@@ -182,7 +182,7 @@ def test_a_socket_whose_owner_hangs_is_not_taken_over(directory: Path) -> None:
 def test_a_server_that_cannot_bind_can_be_stopped(directory: Path) -> None:
     doubles: Any = Answers()
     (directory / "s").write_bytes(b"")
-    server = Server(app.build(doubles, doubles, max_bytes=1, default_limit=1), directory / "s")
+    server = Server(app.build(doubles, doubles, doubles, max_bytes=1, default_limit=1), directory / "s")
     with pytest.raises(ConfigError):
         server.start()
     server.stop()
