@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import select
-import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from urllib.parse import urlencode
 
-from cli.answers import SCHEMA, SearchAnswer, StatusAnswer
+from cli.answers import SCHEMA
+from cli.connection import UnixConnection
 from cli.errors import CliError, DaemonUnreachable, RefusedError
-from daemon.paths import SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-AnswerT = TypeVar("AnswerT", SearchAnswer, StatusAnswer)
+    from cli.answers import SearchAnswer, StatusAnswer
+
+# Covariant, so that what takes any answer takes each; every answer is a TypedDict.
+AnswerT_co = TypeVar("AnswerT_co", bound="Mapping[str, object]", covariant=True)
 
 
 @dataclass(frozen=True)
-class Reply(Generic[AnswerT]):
+class Reply(Generic[AnswerT_co]):
     """An answer, and the bytes it was read from."""
 
-    answer: AnswerT
+    answer: AnswerT_co
     raw: bytes
 
 
@@ -56,7 +57,7 @@ class Client:
     def __init__(self, socket_path: Path, *, timeout_seconds: float) -> None:
         self._socket_path = socket_path
         self._timeout_seconds = timeout_seconds
-        self._connection = _UnixConnection(socket_path, timeout_seconds)
+        self._connection = UnixConnection(socket_path, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -137,45 +138,3 @@ class Client:
 
     def _not_understood(self, status: int) -> str:
         return f"what listens on {self._socket_path} does not answer like lookaliked (HTTP status {status})"
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
-        self._timeout_seconds = timeout_seconds
-
-    def connect(self) -> None:
-        if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES:
-            message = (
-                f"the socket's path is longer than the {SOCKET_PATH_BYTES} bytes that a socket can have: {self._path}"
-            )
-            raise DaemonUnreachable(message)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._connect_socket(self.sock)
-        except OSError as error:
-            self.close()
-            raise self._unreachable(error) from error
-
-    def _connect_socket(self, sock: socket.socket) -> None:
-        # With settimeout() alone, connect() to a Unix socket fails at once when its backlog is full, instead of waiting.
-        seconds, fraction = divmod(self._timeout_seconds, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(fraction * 1e6)))
-        sock.connect(os.fspath(self._path))
-        sock.settimeout(self._timeout_seconds)
-
-    def _unreachable(self, error: OSError) -> DaemonUnreachable:
-        path = self._path
-        match error:
-            case FileNotFoundError() | ConnectionRefusedError():
-                message = (
-                    f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
-                )
-            case PermissionError():
-                message = f"you may not ask this lookaliked: permission denied on {path}"
-            case BlockingIOError():
-                message = f"lookaliked did not take the connection within {self._timeout_seconds:g} seconds (on {path})"
-            case _:
-                message = f"cannot connect to {path}: {error.strerror or error}"
-        return DaemonUnreachable(message)

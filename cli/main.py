@@ -5,8 +5,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import commands, output
+from cli import output
+from cli.commands import search, status
 from cli.errors import CliError, OutputClosedError
+from daemon import __version__
 
 HELP = """
 Find similar photos in a library that lookaliked keeps indexed.
@@ -36,14 +38,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command(help=commands.SEARCH_HELP)(commands.search)
-app.command(help=commands.STATUS_HELP)(commands.status)
+app.command(help=search.HELP)(search.search)
+app.command(help=status.HELP)(status.status)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.lines([f"lookalike {__version__}"])
+        raise typer.Exit
 
 
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=commands.version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 

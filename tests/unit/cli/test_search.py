@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from cli.report.search import search_lines
+
 if TYPE_CHECKING:
+    from cli.answers import SearchAnswer
     from tests.unit.cli.conftest import FakeDaemon, Lookalike
 
 
@@ -228,3 +231,9 @@ def test_a_full_disk_is_one_sentence(lookalike: Lookalike, daemon: FakeDaemon, p
         )
 
     assert (done.returncode, done.stderr) == (1, b"the output cannot be written: No space left on device\n")
+
+
+def test_scores_of_any_metric_are_aligned() -> None:
+    answer = {"results": [{"score": 9.5, "paths": ["/a", "/b"]}, {"score": 123.25, "paths": ["/c"]}]}
+
+    assert search_lines(cast("SearchAnswer", answer)) == ["  9.500  /a", "       = /b", "123.250  /c"]

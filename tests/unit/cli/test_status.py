@@ -3,12 +3,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
-from cli.report import _duration, printable, search_lines, status_lines
+from cli.report.status import status_lines
 
 if TYPE_CHECKING:
-    from cli.answers import SearchAnswer, StatusAnswer
+    from cli.answers import StatusAnswer
 
 NOW = datetime(2026, 1, 1, 0, 5, tzinfo=UTC).timestamp()
 
@@ -106,42 +104,3 @@ def test_nothing_of_the_daemons_text_reaches_the_terminal_raw(status_answer: dic
     status_answer["stores"][0] |= {"state": "away", "embedded": False, "reason": "gone"}
 
     assert all(line.isprintable() for line in lines(poison(status_answer)))
-
-
-def test_scores_of_any_metric_are_aligned() -> None:
-    answer = {"results": [{"score": 9.5, "paths": ["/a", "/b"]}, {"score": 123.25, "paths": ["/c"]}]}
-
-    assert search_lines(cast("SearchAnswer", answer)) == ["  9.500  /a", "       = /b", "123.250  /c"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("/Bilder/Grüße 写真 📷.jpg", "/Bilder/Grüße 写真 📷.jpg"),
-        ("narrow\u202fno-break, wide\u3000space", "narrow\u202fno-break, wide\u3000space"),
-        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
-        ("\x1b[2J\x00\x7f", "\\x1b[2J\\x00\\x7f"),
-        ("caf\udce9", "caf\\xe9"),
-        ("\x9b\u2028\u202e", "\\u009b\\u2028\\u202e"),
-        ("\U000e0001", "\\U000e0001"),
-        ("\ud800", "\\ud800"),
-    ],
-)
-def test_printable_escapes_what_a_terminal_would_obey(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0 s"),
-        (0.2134, "0.21 s"),
-        (12.3, "12 s"),
-        (125, "2 min"),
-        (2 * 3600 + 300, "2 h 5 min"),
-        (86400, "1 day 0 h"),
-        (3 * 86400 + 4 * 3600, "3 days 4 h"),
-    ],
-)
-def test_durations_are_rounded_for_people(seconds: float, shown: str) -> None:
-    assert _duration(seconds) == shown
