@@ -1,18 +1,19 @@
-"""What the daemon answers: schema 1 of its HTTP interface."""
+"""What the daemon answers: schema 1 of its HTTP interface. An earlier daemon leaves out what is not required."""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 SCHEMA = 1
 
 
 class Match(TypedDict):
-    """One photo, the most similar first; `paths` are all its files."""
+    """One photo, the most similar first; `paths` are all its files, of which `unverified` cannot be looked at now."""
 
     score: float
     id: str
     paths: list[str]
+    unverified: NotRequired[list[str]]
     width: int
     height: int
     format: str
@@ -31,13 +32,14 @@ class SearchAnswer(TypedDict):
 
 
 class Folder(TypedDict):
-    """One watched folder; `note` is a sentence or empty."""
+    """One watched folder; `note` is a sentence or empty, `unwatched` counts directories that are polled instead."""
 
     path: str
     watch: Literal["events", "poll"]
     state: str
     files: int
     note: str
+    unwatched: NotRequired[int]
 
 
 class Reconciliation(TypedDict):
@@ -49,6 +51,14 @@ class Reconciliation(TypedDict):
     added: int
     changed: int
     removed: int
+
+
+class Walk(TypedDict):
+    """The comparison that is under way: `files` seen so far, `of` about so many."""
+
+    directory: str
+    files: int
+    of: int
 
 
 class Model(TypedDict):
@@ -92,5 +102,37 @@ class StatusAnswer(TypedDict):
     held_deletions: int
     encoded: int
     last_reconcile: Reconciliation | None
+    reconcile: NotRequired[Walk | None]
     models: list[Model]
     stores: list[Store]
+
+
+class Failure(TypedDict):
+    """A file that could not be indexed; `since` is ISO 8601."""
+
+    path: str
+    reason: str
+    attempts: int
+    since: str
+
+
+class Held(TypedDict):
+    """How many files below a folder are missing without being taken out of the index, and why."""
+
+    folder: str
+    files: int
+    reason: str
+
+
+class SyncAnswer(TypedDict):
+    """The answer to POST /v1/sync; `failed` holds the first of `failures`."""
+
+    schema: int
+    complete: bool
+    took_seconds: float
+    files: int
+    pending: int
+    reasons: list[str]
+    held: list[Held]
+    failed: list[Failure]
+    failures: int

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from cli.answers import SearchAnswer, StatusAnswer
+    from cli.answers import SearchAnswer, StatusAnswer, SyncAnswer
 
 # Covariant, so that what takes any answer takes each; every answer is a TypedDict.
 AnswerT_co = TypeVar("AnswerT_co", bound="Mapping[str, object]", covariant=True)
@@ -51,7 +51,8 @@ class Client:
     """One connection to the daemon, opened by the first request and kept for the next.
 
     Every method raises DaemonUnreachable when no answer comes within `timeout_seconds` of silence, RefusedError when
-    the answer is an error, and CliError when it is not understood.
+    the answer is an error, and CliError when it is not understood. What takes `wait_seconds` lets the daemon be silent
+    for so much longer.
     """
 
     def __init__(self, socket_path: Path, *, timeout_seconds: float) -> None:
@@ -77,9 +78,7 @@ class Client:
 
     def search_path(self, path: str, stat: os.stat_result, query: Query) -> Reply[SearchAnswer]:
         """Ask by the vector stored for `path`; RefusedError("not_in_library") when it is unknown or has changed since."""
-        # json escapes to ASCII, so a name that is not UTF-8 travels as lone surrogates: os.fsencode() restores its bytes.
-        body = json.dumps({"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}).encode("ascii")
-        return self._exchange("POST", query.target(), body, {"Content-Type": "application/json"})
+        return self._post(query.target(), {"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
 
     def search_bytes(self, chunks: Iterator[bytes], size: int | None, query: Query) -> Reply[SearchAnswer]:
         """Ask by an image's bytes; of unknown size (None) they travel in chunked transfer encoding."""
@@ -92,6 +91,16 @@ class Client:
             # After an early answer the body is not complete, and the connection is of no further use.
             self.close()
 
+    def sync(self, path: str | None, *, wait_seconds: float) -> Reply[SyncAnswer]:
+        """Wait, at most so long, until the index holds what is on disk now below `path`, or (None) in every folder."""
+        target = "/v1/sync?" + urlencode({"timeout": wait_seconds})
+        return self._post(target, {} if path is None else {"path": path}, wait_seconds)
+
+    def _post(self, target: str, asked: Mapping[str, object], wait_seconds: float = 0) -> Reply[Any]:
+        # json escapes to ASCII, so a name that is not UTF-8 travels as lone surrogates: os.fsencode() restores its bytes.
+        body = json.dumps(asked).encode("ascii")
+        return self._exchange("POST", target, body, {"Content-Type": "application/json"}, wait_seconds)
+
     def _until_answered(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield `chunks` until the daemon speaks: "too large" comes early, and a pipe may have no end."""
         for chunk in chunks:
@@ -100,14 +109,21 @@ class Client:
             yield chunk
 
     def _exchange(
-        self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None,
+        headers: dict[str, str],
+        wait_seconds: float = 0,
     ) -> Reply[Any]:
+        timeout_seconds = self._timeout_seconds + wait_seconds
         try:
             self._send(method, target, body, headers)
+            self._connection.sock.settimeout(timeout_seconds)
             with self._connection.getresponse() as response:
                 status, raw = response.status, response.read()
         except TimeoutError as error:
-            message = f"lookaliked did not answer within {self._timeout_seconds:g} seconds (on {self._socket_path})"
+            message = f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._socket_path})"
             raise DaemonUnreachable(message) from error
         except (OSError, HTTPException) as error:
             message = f"lookaliked closed the connection before it answered (on {self._socket_path})"

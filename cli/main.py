@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import output
-from cli.commands import search, status
+from cli.commands import search, status, sync
 from cli.errors import CliError, OutputClosedError
 from daemon import __version__
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command(help=search.HELP)(search.search)
 app.command(help=status.HELP)(status.status)
+app.command(help=sync.HELP)(sync.sync)
 
 
 def _version(wanted: bool) -> None:

@@ -42,6 +42,12 @@ def notice(sentence: str) -> None:
         print(printable(sentence), file=sys.stderr, flush=True)
 
 
+def waiting(sentence: str) -> None:
+    """Say to a person at a terminal what is waited for."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        notice(sentence)
+
+
 def colour_wanted() -> bool:
     """Return whether data may be in colour: on a terminal, unless NO_COLOR says otherwise (https://no-color.org)."""
     return _on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -7,6 +7,7 @@ import typer
 from cli import output
 from cli.client import Query
 from cli.commands.options import AsJson, Socket, TimeoutSeconds, connect, path_separator
+from cli.commands.sync import sync_first
 from cli.photo import find_similar
 from cli.report.search import search_lines
 
@@ -20,6 +21,9 @@ indexed the stored vector is used, any other image is sent to the daemon. With -
 Each line holds a score and a path, the most similar photo first. Copies of a photo follow it, marked with "=". What
 the score means is the model's metric: with cosine, 1.000 is the same picture.
 
+A file behind which stands "(unverified)" is in the index and could not be looked at: it is missing in a way that looks
+like a missing disk, and its deletion is held (see lookalike deletions).
+
 Control characters and bytes that are not UTF-8 are shown escaped (\\n, \\x1b, \\xff). For programs, --paths -0 writes
 the exact bytes of the paths, and --json escapes them so that they can be restored (Python: os.fsencode).
 
@@ -27,6 +31,7 @@ the exact bytes of the paths, and --json escapes them so that they can be restor
 Examples:
   lookalike search cat.jpg
   lookalike search -n 3 --paths cat.jpg
+  cp new.jpg ~/Pictures/ && lookalike search --sync new.jpg
   lookalike search -0 --paths cat.jpg | xargs -0 cp -t /tmp/cats
   curl -s https://example.org/cat.jpg | lookalike search -
 """
@@ -47,11 +52,16 @@ def search(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="With --paths: end each path with NUL instead of a newline.")
     ] = False,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Wait first (at most --timeout) until what is on disk now is in the index.")
+    ] = False,
     socket: Socket = None,
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
     separator = path_separator(as_json=as_json, paths=paths, null=null)
     with connect(socket, timeout_seconds) as client:
+        if sync:
+            sync_first(client, timeout_seconds)
         reply = find_similar(client, image, Query(limit, model))
     results = reply.answer["results"]
     if as_json:
@@ -62,3 +72,6 @@ def search(
         output.paths([path for match in results for path in match["paths"]], separator=separator)
     else:
         output.lines(search_lines(reply.answer))
+    unverified = sum(len(match.get("unverified", ())) for match in results)
+    if unverified and not as_json:
+        output.notice(f"{unverified:,} of these could not be verified: see lookalike deletions list")

@@ -184,6 +184,25 @@ def search_answer(*found: tuple[float, list[str]]) -> dict[str, Any]:
     }
 
 
+def failure(path: str, reason: str = "It is cut short.") -> dict[str, Any]:
+    return {"path": path, "reason": reason, "attempts": 3, "since": "2026-01-01T00:00:00+00:00"}
+
+
+@pytest.fixture
+def sync_answer() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "complete": True,
+        "took_seconds": 0.4,
+        "files": 1234,
+        "pending": 0,
+        "reasons": [],
+        "held": [],
+        "failed": [],
+        "failures": 0,
+    }
+
+
 @pytest.fixture
 def status_answer() -> dict[str, Any]:
     return {
