@@ -9,7 +9,7 @@ from cli.report.text import Colour, Paint, age, count, duration, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cli.answers import Folder, Model, Reconciliation, StatusAnswer, Store
+    from cli.answers import Folder, Model, Reconciliation, StatusAnswer, Store, Walk
 
 _STATE_COLOURS: dict[str, Colour] = {"up to date": "green", "indexing": "yellow", "starting": "yellow"}
 _LABEL_WIDTH = 11
@@ -44,6 +44,8 @@ def _sections(status: StatusAnswer, now: float, paint: Paint) -> Iterator[tuple[
         yield "failures", [paint(f"{count(status['failures'], 'file')} could not be indexed", "yellow")]
     if status["held_deletions"]:
         yield "held", [paint(f"{count(status['held_deletions'], 'deletion')} not carried out", "yellow")]
+    if walk := status.get("reconcile"):
+        yield "comparing", [_walk(walk)]
     if status["last_reconcile"] is not None:
         yield "compared", [_reconciliation(status["last_reconcile"], now)]
     yield "models", [_model(model, status["photos"]) for model in status["models"]]
@@ -62,6 +64,10 @@ def _folder_lines(folders: list[Folder], paint: Paint) -> list[str]:
         state = _folder_state(folder)
         shown = f"{state:<18}" if folder["state"] == "watching" else paint(f"{state:<18}", "yellow")
         lines.append(f"{printable(folder['path']):<{width}}  {shown}  {count(folder['files'], 'file', width=digits)}")
+        if unwatched := folder.get("unwatched", 0):
+            lines.append(
+                paint(f"  {count(unwatched, 'directory', 'directories')} polled for want of a watch", "yellow")
+            )
         if folder["note"]:
             lines.append(f"  {printable(folder['note'])}")
     return lines
@@ -77,6 +83,12 @@ def _pending(status: StatusAnswer) -> str:
     if not status["pending"]:
         return "nothing"
     return f"{count(status['pending'], 'file')}, the oldest for {duration(status['oldest_pending_seconds'])}"
+
+
+def _walk(walk: Walk) -> str:
+    # Of a first walk nobody knows how long it is.
+    expected = f" of about {walk['of']:,}" if walk["of"] > walk["files"] else ""
+    return f"{printable(walk['directory'])}: {walk['files']:,}{expected} files"
 
 
 def _reconciliation(reconciliation: Reconciliation, now: float) -> str:

@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from cli.report.status import status_lines
 
 if TYPE_CHECKING:
@@ -74,6 +76,37 @@ def test_a_comparison_says_what_it_found(status_answer: dict[str, Any]) -> None:
     assert "compared   5 min ago: 640 files in 0.2 s, 1,200 added, 1 removed" in lines(status_answer)
 
 
+def test_a_walk_says_how_far_it_is(status_answer: dict[str, Any]) -> None:
+    status_answer["reconcile"] = {"directory": "/home/anna/Pictures", "files": 12_000, "of": 50_000}
+
+    assert "comparing  /home/anna/Pictures: 12,000 of about 50,000 files" in lines(status_answer)
+
+
+@pytest.mark.parametrize("expected", [0, 640])
+def test_a_walk_that_is_longer_than_expected_says_how_many_files_it_saw(
+    status_answer: dict[str, Any], expected: int
+) -> None:
+    status_answer["reconcile"] = {"directory": "/home/anna/Pictures", "files": 12_000, "of": expected}
+
+    assert "comparing  /home/anna/Pictures: 12,000 files" in lines(status_answer)
+
+
+def test_without_a_walk_none_is_shown(status_answer: dict[str, Any]) -> None:
+    status_answer["reconcile"] = None
+
+    assert not any(line.startswith("comparing") for line in lines(status_answer))
+
+
+def test_directories_without_a_watch_are_said_aloud(status_answer: dict[str, Any]) -> None:
+    status_answer["folders"][0] |= {"watches": 120, "unwatched": 3}
+    status_answer["folders"].append(status_answer["folders"][0] | {"unwatched": 1})
+
+    shown = lines(status_answer)
+
+    assert "             3 directories polled for want of a watch" in shown
+    assert "             1 directory polled for want of a watch" in shown
+
+
 def test_no_folder_is_said_aloud(status_answer: dict[str, Any]) -> None:
     status_answer["folders"] = []
 
@@ -101,6 +134,7 @@ def test_nothing_of_the_daemons_text_reaches_the_terminal_raw(status_answer: dic
 
     status_answer |= {"state": "degraded", "reasons": ["It is so."]}
     status_answer["folders"][0]["note"] = "A note."
+    status_answer["reconcile"] = {"directory": "/home/anna/Pictures", "files": 1, "of": 2}
     status_answer["stores"][0] |= {"state": "away", "embedded": False, "reason": "gone"}
 
     assert all(line.isprintable() for line in lines(poison(status_answer)))
