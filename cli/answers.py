@@ -1,10 +1,11 @@
-"""What the daemon answers: schema 1 of its HTTP interface. An earlier daemon leaves out what is not required."""
+"""What the daemon answers: schema 1 of its HTTP interface. An earlier daemon leaves out what is not required.
+
+These are types alone, and imported only by type checkers: no command has to wait for them.
+"""
 
 from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
-
-SCHEMA = 1
 
 
 class Match(TypedDict):

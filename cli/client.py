@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import select
-from contextlib import suppress
-from dataclasses import dataclass
-from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 from urllib.parse import urlencode
 
-from cli.answers import SCHEMA
-from cli.connection import UnixConnection
-from cli.errors import CliError, DaemonUnreachable, RefusedError
+from cli.errors import CliError, RefusedError
 
 if TYPE_CHECKING:
     import os
@@ -22,20 +17,20 @@ if TYPE_CHECKING:
 
     from cli.answers import SearchAnswer, StatusAnswer, SyncAnswer
 
+SCHEMA = 1
+
 # Covariant, so that what takes any answer takes each; every answer is a TypedDict.
 AnswerT_co = TypeVar("AnswerT_co", bound="Mapping[str, object]", covariant=True)
 
 
-@dataclass(frozen=True)
-class Reply(Generic[AnswerT_co]):
+class Reply(NamedTuple, Generic[AnswerT_co]):
     """An answer, and the bytes it was read from."""
 
     answer: AnswerT_co
     raw: bytes
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """What is asked about a photo: at most how many photos, by which model; None is the daemon's own choice."""
 
     limit: int | None = None
@@ -56,8 +51,10 @@ class Client:
     """
 
     def __init__(self, socket_path: Path, *, timeout_seconds: float) -> None:
+        # http.client brings email and ssl with it, a quarter of the start-up time, and help can do without.
+        from cli.connection import UnixConnection  # noqa: PLC0415
+
         self._socket_path = socket_path
-        self._timeout_seconds = timeout_seconds
         self._connection = UnixConnection(socket_path, timeout_seconds)
 
     def __enter__(self) -> Self:
@@ -116,24 +113,8 @@ class Client:
         headers: dict[str, str],
         wait_seconds: float = 0,
     ) -> Reply[Any]:
-        timeout_seconds = self._timeout_seconds + wait_seconds
-        try:
-            self._send(method, target, body, headers)
-            self._connection.sock.settimeout(timeout_seconds)
-            with self._connection.getresponse() as response:
-                status, raw = response.status, response.read()
-        except TimeoutError as error:
-            message = f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._socket_path})"
-            raise DaemonUnreachable(message) from error
-        except (OSError, HTTPException) as error:
-            message = f"lookaliked closed the connection before it answered (on {self._socket_path})"
-            raise DaemonUnreachable(message) from error
+        status, raw = self._connection.ask(method, target, body, headers, wait_seconds=wait_seconds)
         return Reply(self._decode(status, raw), raw)
-
-    def _send(self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]) -> None:
-        # The daemon may answer and hang up before it has read everything: the answer is there although sending failed.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._connection.request(method, target, body=body, headers=headers)
 
     def _decode(self, status: int, raw: bytes) -> Any:
         try:

@@ -5,23 +5,57 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from http.client import HTTPConnection
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from cli.errors import DaemonUnreachable
 from daemon.paths import SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 class UnixConnection(HTTPConnection):
-    """Speaks to what listens on `path`; connect() raises DaemonUnreachable, with what to do about it."""
+    """One connection to what listens on `path`, opened by the first request and kept for the next."""
 
     def __init__(self, path: Path, timeout_seconds: float) -> None:
         super().__init__("localhost", timeout=timeout_seconds)
         self._path = path
         self._timeout_seconds = timeout_seconds
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None,
+        headers: dict[str, str],
+        *,
+        wait_seconds: float,
+    ) -> tuple[int, bytes]:
+        """Return the HTTP status and the body of the answer.
+
+        Raises DaemonUnreachable, with what to do about it, when there is no answer: `wait_seconds` is for how much
+        longer than otherwise it may take.
+        """
+        timeout_seconds = self._timeout_seconds + wait_seconds
+        try:
+            self._send(method, target, body, headers)
+            self.sock.settimeout(timeout_seconds)
+            with self.getresponse() as response:
+                return response.status, response.read()
+        except TimeoutError as error:
+            message = f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._path})"
+            raise DaemonUnreachable(message) from error
+        except (OSError, HTTPException) as error:
+            message = f"lookaliked closed the connection before it answered (on {self._path})"
+            raise DaemonUnreachable(message) from error
+
+    def _send(self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]) -> None:
+        # The daemon may answer and hang up before it has read everything: the answer is there although sending failed.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.request(method, target, body=body, headers=headers)
 
     def connect(self) -> None:
         if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES:
