@@ -137,3 +137,77 @@ class SyncAnswer(TypedDict):
     held: list[Held]
     failed: list[Failure]
     failures: int
+
+
+class Vectors(TypedDict):
+    """How many vectors the collection of a model holds."""
+
+    name: str
+    vectors: int
+
+
+class Difference(TypedDict):
+    """What is wrong in one way: `what` explains the kind, `examples` are the first of `count`."""
+
+    kind: str
+    count: int
+    what: str
+    examples: list[str]
+
+
+class VerifyAnswer(TypedDict):
+    """The answer to POST /v1/verify; `differences` are what is left after mending, `sampled` is 0 unless deep."""
+
+    schema: int
+    took_seconds: float
+    files: int
+    photos: int
+    models: list[Vectors]
+    failures: int
+    deep: bool
+    sampled: int
+    differences: list[Difference]
+    repaired: bool
+    mended: int
+
+
+class FailuresAnswer(TypedDict):
+    """The answer to GET /v1/failures."""
+
+    schema: int
+    failures: list[Failure]
+    total: int
+
+
+class RetryAnswer(TypedDict):
+    """The answer to POST /v1/failures/retry."""
+
+    schema: int
+    retried: int
+
+
+class Deletions(TypedDict):
+    """What is missing below one folder; `files` are held of `recorded`, `paths` are the first of them."""
+
+    folder: str
+    state: str
+    reason: str
+    since: str
+    files: int
+    recorded: int
+    paths: list[str]
+
+
+class DeletionsAnswer(TypedDict):
+    """The answer to GET /v1/deletions."""
+
+    schema: int
+    folders: list[Deletions]
+
+
+class DecisionAnswer(TypedDict):
+    """The answer to POST /v1/deletions/approve and reject: the folder after it, and how many files it was about."""
+
+    schema: int
+    folder: Deletions
+    files: int

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from cli.answers import SearchAnswer, StatusAnswer, SyncAnswer
+    from cli.answers import (
+        DecisionAnswer,
+        DeletionsAnswer,
+        FailuresAnswer,
+        RetryAnswer,
+        SearchAnswer,
+        StatusAnswer,
+        SyncAnswer,
+        VerifyAnswer,
+    )
 
 SCHEMA = 1
 
@@ -92,6 +101,34 @@ class Client:
         """Wait, at most so long, until the index holds what is on disk now below `path`, or (None) in every folder."""
         target = "/v1/sync?" + urlencode({"timeout": wait_seconds})
         return self._post(target, {} if path is None else {"path": path}, wait_seconds)
+
+    def verify(self, *, deep: bool, repair: bool) -> Reply[VerifyAnswer]:
+        """Compare disk, mapping and vectors; RefusedError("busy") while another comparison is under way."""
+        return self._post("/v1/verify", {"deep": deep, "repair": repair})
+
+    def failures(self, path: str | None) -> Reply[FailuresAnswer]:
+        """Return the files at or below `path`, or (None) of the whole library, that could not be indexed."""
+        return self._get("/v1/failures", "path", path)
+
+    def retry_failures(self, path: str | None) -> Reply[RetryAnswer]:
+        """Have those files looked at again."""
+        return self._post("/v1/failures/retry", {} if path is None else {"path": path})
+
+    def deletions(self, folder: str | None) -> Reply[DeletionsAnswer]:
+        """Return what is held: all paths of `folder`, or (None) the first of each."""
+        return self._get("/v1/deletions", "folder", folder)
+
+    def approve_deletions(self, folder: str) -> Reply[DecisionAnswer]:
+        """Take what is held for `folder` out of the index; RefusedError("not_held") when nothing is."""
+        return self._post("/v1/deletions/approve", {"folder": folder})
+
+    def reject_deletions(self, folder: str) -> Reply[DecisionAnswer]:
+        """Keep what is held for `folder` in the index until it is back; RefusedError("not_held") when nothing is."""
+        return self._post("/v1/deletions/reject", {"folder": folder})
+
+    def _get(self, address: str, name: str, value: str | None) -> Reply[Any]:
+        target = address if value is None else f"{address}?{urlencode({name: value}, errors='surrogateescape')}"
+        return self._exchange("GET", target, None, {})
 
     def _post(self, target: str, asked: Mapping[str, object], wait_seconds: float = 0) -> Reply[Any]:
         # json escapes to ASCII, so a name that is not UTF-8 travels as lone surrogates: os.fsencode() restores its bytes.

@@ -29,6 +29,7 @@ TimeoutSeconds = Annotated[
 ]
 WaitSeconds = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Wait at most so long.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the daemon's answer as JSON (schema 1).")]
+Null = Annotated[bool, typer.Option("--null", "-0", help="With --paths: end each path with NUL instead of a newline.")]
 
 
 def connect(socket: Path | None, timeout_seconds: float) -> Client:

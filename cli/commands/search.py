@@ -6,7 +6,7 @@ import typer
 
 from cli import output
 from cli.client import Query
-from cli.commands.options import AsJson, Socket, TimeoutSeconds, connect, path_separator
+from cli.commands.options import AsJson, Null, Socket, TimeoutSeconds, connect, path_separator
 from cli.commands.sync import sync_first
 from cli.photo import find_similar
 from cli.report.search import search_lines
@@ -49,9 +49,7 @@ def search(
     ] = None,
     as_json: AsJson = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one per line, copies included.")] = False,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="With --paths: end each path with NUL instead of a newline.")
-    ] = False,
+    null: Null = False,
     sync: Annotated[
         bool, typer.Option("--sync", help="Wait first (at most --timeout) until what is on disk now is in the index.")
     ] = False,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Colour = Literal["green", "yellow", "red", "dim"]
 
@@ -34,6 +37,14 @@ def printable(text: str) -> str:
 def count(number: int, noun: str, plural: str = "", *, width: int = 0) -> str:
     """Return `number` with thousands marked, at least `width` wide, and the noun in its singular or plural."""
     return f"{number:>{width},} {noun if number == 1 else plural or noun + 's'}"
+
+
+def examples(names: Sequence[str], total: int, more: str = "") -> list[str]:
+    """Return the names, indented, and after them how many of `total` are not among them; `more` says where they are."""
+    lines = [f"  {printable(name)}" for name in names]
+    if total > len(names):
+        lines.append(f"  and {total - len(names):,} more{more}")
+    return lines
 
 
 def age(moment: str, now: float) -> str:

@@ -147,7 +147,7 @@ def test_a_model_name_is_quoted() -> None:
 
 
 def test_a_missing_daemon_is_exit_code_69(lookalike: Lookalike, photo: Path) -> None:
-    for arguments in (["status"], ["search", "photo.jpg"]):
+    for arguments in (["status"], ["search", "photo.jpg"], ["sync"], ["verify"], ["failures"], ["deletions", "list"]):
         done = lookalike(*arguments)
 
         assert (done.returncode, done.stdout) == (69, b"")
