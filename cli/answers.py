@@ -156,7 +156,10 @@ class Difference(TypedDict):
 
 
 class VerifyAnswer(TypedDict):
-    """The answer to POST /v1/verify; `differences` are what is left after mending, `sampled` is 0 unless deep."""
+    """The answer to POST /v1/verify; `differences` are what is left after mending, `sampled` is 0 unless deep.
+
+    `pending` are suspicions that could not be decided while their files were waiting for their turn.
+    """
 
     schema: int
     took_seconds: float
@@ -166,6 +169,7 @@ class VerifyAnswer(TypedDict):
     failures: int
     deep: bool
     sampled: int
+    pending: NotRequired[int]
     differences: list[Difference]
     repaired: bool
     mended: int

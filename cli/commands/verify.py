@@ -40,6 +40,8 @@ def verify(
         output.as_json(reply)
     else:
         output.lines(verify_lines(reply.answer))
+        if undecided := reply.answer.get("pending", 0):
+            output.notice(f"{undecided:,} more could not be decided, since their files are pending: see lookalike sync")
         if differences and not repair:
             output.notice("lookalike verify --repair mends what can be mended")
     if differences:

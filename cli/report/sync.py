@@ -17,7 +17,9 @@ def sync_line(answer: SyncAnswer) -> str:
     files = count(answer["files"], "file")
     if answer["complete"]:
         return f"in step: {files}"
-    return f"not in step: {files}, {count(answer['pending'], 'path')} to go"
+    # While the disk is still being compared, nobody knows how many.
+    to_go = f", {count(answer['pending'], 'path')} to go" if answer["pending"] else ""
+    return f"not in step: {files}{to_go}"
 
 
 def sync_notices(answer: SyncAnswer) -> Iterator[str]:

@@ -67,6 +67,14 @@ def test_what_is_not_in_step_in_time_is_exit_code_1(
     assert done.stderr == b"Milvus is away.\n"
 
 
+def test_what_is_still_being_compared_has_no_number(
+    lookalike: Lookalike, daemon: FakeDaemon, sync_answer: dict[str, Any]
+) -> None:
+    daemon.will_answer(sync_answer | {"complete": False, "reasons": ["The comparison is under way."]})
+
+    assert lookalike("sync").stdout == b"not in step: 1,234 files\n"
+
+
 def test_json_is_the_daemons_answer_and_the_exit_code_is_the_same(lookalike: Lookalike, daemon: FakeDaemon) -> None:
     raw = b'{"schema": 1,  "complete": false}'
     daemon.will_answer(raw)

@@ -87,6 +87,17 @@ def test_a_deep_comparison_says_how_many_photos_it_read(
     assert json.loads(daemon.requests[0].body) == {"deep": True, "repair": False}
 
 
+def test_what_could_not_be_decided_is_counted_and_is_no_difference(
+    lookalike: Lookalike, daemon: FakeDaemon, verify_answer: dict[str, Any]
+) -> None:
+    daemon.will_answer(verify_answer | {"pending": 5})
+
+    done = lookalike("verify")
+
+    assert done.returncode == 0
+    assert done.stderr == b"5 more could not be decided, since their files are pending: see lookalike sync\n"
+
+
 def test_json_is_the_daemons_answer_and_the_exit_code_is_the_same(lookalike: Lookalike, daemon: FakeDaemon) -> None:
     raw = b'{"schema": 1,  "differences": [{}]}'
     daemon.will_answer(raw)
