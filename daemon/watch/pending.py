@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ class _Entry:
     in_flight: bool = False
     again: Hint | None = None
     """It changed while it was being looked at."""
+    again_since: float = 0.0
 
 
 class Pending:
@@ -54,6 +56,16 @@ class Pending:
             since = min((entry.since for entry in self._entries.values()), default=None)
         return 0.0 if since is None else self._clock() - since
 
+    def older_than(self, moment: float, below: str = "") -> int:
+        """Return how many paths (of those below a directory) have been pending since `moment` of the clock, or longer.
+
+        A path is counted from its first change that nobody has looked at yet, until `done`; so once this is 0, all that was put
+        before `moment` has been dealt with, however much has changed since.
+        """
+        prefix = below.rstrip(os.sep) + os.sep if below else ""
+        with self._changed:
+            return sum(entry.since <= moment for path, entry in self._entries.items() if path.startswith(prefix))
+
     def put(self, path: str, hint: Hint) -> None:
         """Say that `path` may differ from the index."""
         with self._changed:
@@ -82,6 +94,7 @@ class Pending:
             entry = self._entries.pop(path)
             if entry.again is not None:
                 self._put(path, entry.again)
+                self._entries[path].since = entry.again_since
                 self._changed.notify()
 
     def later(self, path: str, seconds: float) -> None:
@@ -113,7 +126,10 @@ class Pending:
             entry = self._entries[path] = _Entry(hint, since=now, due=now + self._settle.delay(hint))
             self._queue(path, entry)
         elif entry.in_flight:
-            entry.again = hint if entry.again is None else max(entry.again, hint)
+            if entry.again is None:
+                entry.again, entry.again_since = hint, now
+            else:
+                entry.again = max(entry.again, hint)
         elif hint is not Hint.FOUND:
             # The latest event tells how the path is now; what a walk found long ago does not. A closed file that gets its
             # mode or its times is still a closed file: that is how copies end.

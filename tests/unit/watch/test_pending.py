@@ -134,7 +134,20 @@ def test_the_greatest_of_several_changes_in_flight_is_kept(pending: Pending, clo
         pending.put("a", hint)
     pending.done("a")
     clock.now += 1
-    assert pending.take(10) == [("a", Hint.GONE, 1004.0 - 4.0)]
+    assert pending.take(10) == [("a", Hint.GONE, 1000.0)]
+
+
+def test_what_changed_in_flight_is_pending_since_that_change(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    clock.now += 1
+    pending.put("a", Hint.CREATED)
+    clock.now += 1
+    pending.put("a", Hint.CLOSED)
+    clock.now += 1
+    pending.done("a")
+    clock.now += 1
+    assert pending.take(10) == [("a", Hint.CLOSED, 1001.0)]
 
 
 def test_places_in_the_queues_that_were_given_up_hand_nothing_out(pending: Pending, clock: Clock) -> None:
@@ -195,6 +208,55 @@ def test_the_age_is_that_of_the_oldest(pending: Pending, clock: Clock) -> None:
     clock.now += 3
     pending.put("b", Hint.FOUND)
     assert pending.oldest_seconds() == 3
+
+
+def test_what_was_put_before_a_moment_is_counted_until_it_is_done(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    pending.put("b", Hint.CLOSED)
+    moment = clock.now
+    clock.now += 1
+    pending.put("b", Hint.CLOSED)
+    pending.put("c", Hint.FOUND)
+    assert pending.older_than(moment - 1) == 0
+    assert pending.older_than(moment) == 2, "b has changed again, but its first change has not been seen to either"
+    clock.now += 1
+    assert sorted(taken(pending)) == ["a", "b", "c"]
+    pending.done("a")
+    assert pending.older_than(moment) == 1, "b is in flight"
+    pending.later("b", 5.0)
+    assert pending.older_than(moment) == 1, "b is put off"
+    clock.now += 5
+    assert taken(pending) == ["b"]
+    pending.done("b")
+    assert pending.older_than(moment) == 0
+    assert len(pending) == 1
+
+
+def test_a_change_in_flight_is_counted_from_when_it_came(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    clock.now += 1
+    pending.put("a", Hint.CLOSED)
+    moment = clock.now
+    clock.now += 1
+    pending.done("a")
+    assert pending.older_than(moment) == 1, "whoever asks at this moment has seen that change happen"
+    clock.now += 1
+    taken(pending)
+    pending.put("a", Hint.CLOSED)
+    pending.done("a")
+    assert pending.older_than(moment) == 0, "this one came later"
+
+
+@pytest.mark.parametrize(
+    ("below", "expected"),
+    [("", 4), ("/", 4), ("/p", 3), ("/p/", 3), ("/p/q", 1), ("/pq", 1), ("/p/a.jpg", 0), ("/x", 0)],
+)
+def test_what_is_pending_below_a_directory_is_counted_by_its_path(
+    pending: Pending, clock: Clock, below: str, expected: int
+) -> None:
+    pending.put_all(["/p/a.jpg", "/p/b.jpg", "/p/q/c.jpg", "/pq/d.jpg"], Hint.FOUND)
+    assert pending.older_than(clock.now, below) == expected
 
 
 def test_closing_wakes_whoever_waits() -> None:
