@@ -1,4 +1,4 @@
-"""The routes: /v1/search, /v1/status, /v1/health."""
+"""The routes: /v1/search, /v1/status, /v1/health, /v1/verify."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from daemon.api.queries import Queries
     from daemon.api.status import Status
+    from daemon.verify.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ ERRORS = {
     "not_in_library": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
+    "busy": 409,
     "too_large": 413,
     "not_an_image": 422,
     "internal": 500,
@@ -38,14 +40,15 @@ ERRORS = {
 """Every error code, and the HTTP status it comes with."""
 
 
-def build(queries: Queries, status: Status, *, max_bytes: int, default_limit: int) -> Starlette:
+def build(queries: Queries, status: Status, verifier: Verifier, *, max_bytes: int, default_limit: int) -> Starlette:
     """Return the application; a request body may have up to `max_bytes`."""
-    routes = _Routes(queries, status, max_bytes, default_limit)
+    routes = _Routes(queries, status, verifier, max_bytes, default_limit)
     return Starlette(
         routes=[
             Route("/v1/search", routes.search, methods=["POST"]),
             Route("/v1/status", routes.status, methods=["GET"]),
             Route("/v1/health", routes.health, methods=["GET"]),
+            Route("/v1/verify", routes.verify, methods=["POST"]),
         ],
         exception_handlers={
             QueryError: _query_error,
@@ -60,9 +63,12 @@ def build(queries: Queries, status: Status, *, max_bytes: int, default_limit: in
 
 
 class _Routes:
-    def __init__(self, queries: Queries, status: Status, max_bytes: int, default_limit: int) -> None:
+    def __init__(
+        self, queries: Queries, status: Status, verifier: Verifier, max_bytes: int, default_limit: int
+    ) -> None:
         self._queries = queries
         self._status = status
+        self._verifier = verifier
         self._max_bytes = max_bytes
         self._default_limit = default_limit
 
@@ -80,6 +86,12 @@ class _Routes:
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
         return _respond(self._status.health())
+
+    async def verify(self, request: Request) -> Response:
+        asked = _json_object(await self._body(request))
+        deep, repair = _flag(asked, "deep"), _flag(asked, "repair")
+        report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
+        return _respond(schema.VerifyAnswer.model_validate(report))
 
     def _search_stored(self, body: bytes, limit: int, model: str) -> schema.SearchAnswer:
         asked = _json_object(body)
@@ -145,6 +157,13 @@ def _whole_number(asked: dict[str, Any], key: str) -> int | None:
     return value
 
 
+def _flag(asked: dict[str, Any], key: str) -> bool:
+    value = asked.get(key, False)
+    if not isinstance(value, bool):
+        raise QueryError("bad_request", f"'{key}' must be true or false")
+    return value
+
+
 def _respond(answer: schema.Answer, status: int = 200) -> Response:
     return Response(answer.json_bytes(), status_code=status, media_type="application/json")
 
@@ -167,7 +186,9 @@ async def _model_error(_: Request, error: Exception) -> Response:
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    return _error("not_found", f"there is nothing at {request.url.path}; see /v1/search, /v1/status, /v1/health")
+    return _error(
+        "not_found", f"there is nothing at {request.url.path}; see /v1/search, /v1/status, /v1/health, /v1/verify"
+    )
 
 
 async def _not_allowed(request: Request, _: Exception) -> Response:

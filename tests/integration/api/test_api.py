@@ -108,7 +108,7 @@ class Unasked:
 def client(library: Index, encoder: Encoder, directory: Path) -> Iterator[Client]:
     search = Search(library, lambda path: not path.startswith("/outside/"))
     queries = Queries(library, search, {encoder.name: encoder}, max_limit=50, max_pixels=10**7)
-    server = Server(app.build(queries, Unasked(), max_bytes=MAX_BYTES, default_limit=10), directory / "s")  # type: ignore[arg-type]
+    server = Server(app.build(queries, Unasked(), Unasked(), max_bytes=MAX_BYTES, default_limit=10), directory / "s")  # type: ignore[arg-type]
     server.start()
     yield Client(directory / "s")
     server.stop()
@@ -195,7 +195,7 @@ def test_a_store_that_is_away_is_said(library: Index, encoder: Encoder, director
 
     broken = Index(library.mappings, kit.recorded(library.vectors, before=away), library.collections)
     queries = Queries(broken, Search(broken, lambda _: True), {encoder.name: encoder}, max_limit=50, max_pixels=10**7)
-    server = Server(app.build(queries, Unasked(), max_bytes=MAX_BYTES, default_limit=10), directory / "s")  # type: ignore[arg-type]
+    server = Server(app.build(queries, Unasked(), Unasked(), max_bytes=MAX_BYTES, default_limit=10), directory / "s")  # type: ignore[arg-type]
     server.start()
     status, answer = Client(directory / "s")("POST", "/v1/search", png(1))
     assert (status, answer["error"]["code"]) == (503, "unavailable")
