@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daemon.api.queries import Queries
     from daemon.api.status import Status
     from daemon.api.upkeep import Sync, Upkeep
+    from daemon.verify.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ ERRORS = {
     "not_held": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
+    "busy": 409,
     "too_large": 413,
     "not_an_image": 422,
     "internal": 500,
@@ -55,9 +57,11 @@ POLL_SHARE = 0.1
 """Looking through what is pending takes at most this share of the time that a sync waits."""
 
 
-def build(queries: Queries, status: Status, upkeep: Upkeep, *, max_bytes: int, default_limit: int) -> Starlette:
+def build(
+    queries: Queries, status: Status, upkeep: Upkeep, verifier: Verifier, *, max_bytes: int, default_limit: int
+) -> Starlette:
     """Return the application; a request body may have up to `max_bytes`."""
-    routes = _Routes(queries, status, upkeep, max_bytes, default_limit)
+    routes = _Routes(queries, status, upkeep, verifier, max_bytes, default_limit)
     return Starlette(
         routes=[
             Route("/v1/search", routes.search, methods=["POST"]),
@@ -70,6 +74,7 @@ def build(queries: Queries, status: Status, upkeep: Upkeep, *, max_bytes: int, d
             Route("/v1/deletions/approve", routes.approve, methods=["POST"]),
             Route("/v1/deletions/reject", routes.reject, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
+            Route("/v1/verify", routes.verify, methods=["POST"]),
         ],
         exception_handlers={
             QueryError: _query_error,
@@ -84,10 +89,19 @@ def build(queries: Queries, status: Status, upkeep: Upkeep, *, max_bytes: int, d
 
 
 class _Routes:
-    def __init__(self, queries: Queries, status: Status, upkeep: Upkeep, max_bytes: int, default_limit: int) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        status: Status,
+        upkeep: Upkeep,
+        verifier: Verifier,
+        max_bytes: int,
+        default_limit: int,
+    ) -> None:
         self._queries = queries
         self._status = status
         self._upkeep = upkeep
+        self._verifier = verifier
         self._max_bytes = max_bytes
         self._default_limit = default_limit
 
@@ -140,6 +154,12 @@ class _Routes:
 
     async def _object(self, request: Request) -> dict[str, Any]:
         return _json_object(await self._body(request) or b"{}")
+
+    async def verify(self, request: Request) -> Response:
+        asked = _json_object(await self._body(request))
+        deep, repair = _flag(asked, "deep"), _flag(asked, "repair")
+        report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
+        return _respond(schema.VerifyAnswer.model_validate(report))
 
     def _search_stored(self, body: bytes, limit: int, model: str) -> schema.SearchAnswer:
         asked = _json_object(body)
@@ -240,6 +260,13 @@ def _whole_number(asked: dict[str, Any], key: str) -> int | None:
     value = asked.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise QueryError("bad_request", f"'{key}' must be a whole number")
+    return value
+
+
+def _flag(asked: dict[str, Any], key: str) -> bool:
+    value = asked.get(key, False)
+    if not isinstance(value, bool):
+        raise QueryError("bad_request", f"'{key}' must be true or false")
     return value
 
 

@@ -203,3 +203,39 @@ class DecisionAnswer(Answer):
     folder: HeldDeletions
     files: int
     """Files that the decision is about."""
+
+
+class Difference(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    """One of KINDS in daemon/verify/report.py."""
+    count: int
+    what: str
+    """The kind in words."""
+    examples: list[str]
+
+
+class ModelVectors(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    vectors: int
+
+
+class VerifyAnswer(Answer):
+    model_config = ConfigDict(from_attributes=True)
+
+    took_seconds: float
+    files: int
+    photos: int
+    models: list[ModelVectors]
+    failures: int
+    deep: bool
+    sampled: int
+    """Photos that were read and asked for by their own bytes."""
+    pending: int
+    """Suspicions that could not be decided, since their files were still waiting for their turn."""
+    differences: list[Difference]
+    repaired: bool
+    mended: int

@@ -92,6 +92,16 @@ class Index:
                     self.vectors.delete(name, strays)
                     self.mappings.set_encoded(name, absent=strays)
 
+    @property
+    def writing(self) -> threading.Lock:
+        """Held whenever the stores are changed: whoever holds it finds both at rest."""
+        return self._writing
+
+    def finish_intents(self) -> None:
+        """Finish what was cut short, as a recovery does; what has a path is encoded again at its next look."""
+        with self._writing:
+            self._finish_intents()
+
     def backlog(self) -> Iterator[str]:
         """Yield every path of each photo that lacks a vector in some collection: the file at one may be gone."""
         for name in self._names:

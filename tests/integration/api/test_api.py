@@ -110,7 +110,7 @@ def served(index: Index, encoder: Encoder, directory: Path, is_shown: Callable[[
     queries = Queries(
         index, search, {encoder.name: encoder}, lambda path: path in UNVERIFIED, max_limit=50, max_pixels=10**7
     )
-    application = app.build(queries, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
+    application = app.build(queries, others, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
     return Server(application, directory / "s")
 
 
