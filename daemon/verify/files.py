@@ -95,7 +95,18 @@ class Files:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found if stat.S_ISREG(found.st_mode) and self._territory.admits(path) else None
+        is_photo = stat.S_ISREG(found.st_mode) and self._territory.admits(path) and not self._is_linked(path)
+        return found if is_photo else None
+
+    def _is_linked(self, path: str) -> bool:
+        """Whether a directory between the folder and the file is a symbolic link, which is not followed."""
+        folders = {folder.path for folder in self._territory.folders}
+        directory = os.path.dirname(path)
+        while directory not in folders and directory != os.sep:
+            if os.path.islink(directory):
+                return True
+            directory = os.path.dirname(directory)
+        return False
 
 
 def _readable(walk: Walk) -> Iterator[tuple[bytes, str]]:

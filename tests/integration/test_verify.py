@@ -244,6 +244,14 @@ def test_what_is_not_to_be_indexed_is_no_difference(library: Library) -> None:
     assert library.differences(deep=True) == {}
 
 
+def test_a_file_behind_a_link_is_not_on_the_disk(library: Library) -> None:
+    os.rename(library.folder / "sub", library.folder.with_name("elsewhere"))
+    (library.folder / "sub").symlink_to(library.folder.with_name("elsewhere"))
+    told = library.differences()
+    assert set(told) == {"ghost_path"}
+    assert library.path("sub/d.png") in told["ghost_path"]
+
+
 # Each kind on purpose
 
 Break = "Callable[[Library], str]"
