@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import mmap
 import os
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 from watchdog.observers.inotify_c import InotifyFD
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FILTERS = Filters([".*", "@eaDir"], [".jpg"])
-CREATED, CLOSED, GONE = Hint.CREATED, Hint.CLOSED, Hint.GONE
+CREATED, WRITTEN, CLOSED, GONE = Hint.CREATED, Hint.WRITTEN, Hint.CLOSED, Hint.GONE
 
 
 class Heard:
@@ -51,6 +53,12 @@ class Scene:
         self.outside.mkdir()
         self.heard = Heard(self.folder)
         self.watch = FolderWatch(str(self.folder), FILTERS, self.heard)
+        self.open_files: list[BinaryIO] = []
+
+    def opened(self, file: BinaryIO) -> BinaryIO:
+        """Close a file when the test is over, and not before."""
+        self.open_files.append(file)
+        return file
 
     def write(self, name: str, content: str = "photo") -> Path:
         path = self.folder / name
@@ -72,6 +80,7 @@ class Scene:
 
     def mark(self) -> list[tuple[str, Hint]]:
         """Return what was heard before a file that is written now."""
+        self.heard.changes = [change for change in self.heard.changes if change[0] != "mark.jpg"]
         self.write("mark.jpg")
         self.hears(("mark.jpg", CLOSED))
         return [change for change in self.heard.changes if change[0] != "mark.jpg"]
@@ -82,6 +91,8 @@ def scene(place: Path, watch_kit: Any) -> Iterator[Scene]:
     scene = Scene(place, watch_kit)
     yield scene
     scene.watch.disarm()
+    for file in scene.open_files:
+        file.close()
 
 
 def replace_atomically(scene: Scene) -> None:
@@ -96,6 +107,40 @@ def append(scene: Scene) -> None:
 def truncate(scene: Scene) -> None:
     with (scene.folder / "a.jpg").open("r+") as file:
         file.truncate(1)
+
+
+def write_and_keep_open(scene: Scene) -> None:
+    file = scene.opened((scene.folder / "a.jpg").open("r+b"))
+    file.write(b"more")
+    file.flush()
+
+
+def write_through_a_mapping(scene: Scene) -> None:
+    with (scene.folder / "a.jpg").open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+        mapping[0] = ord("P")
+        mapping.flush()
+
+
+def rewrite_in_an_editor(scene: Scene) -> None:
+    """As vim does when it keeps a backup while it writes."""
+    (scene.folder / "a.jpg").rename(scene.folder / "a.jpg~")
+    scene.write("a.jpg", "edited").chmod(0o600)
+    (scene.folder / "a.jpg~").unlink()
+
+
+def replace_while_it_is_written(scene: Scene) -> None:
+    write_and_keep_open(scene)
+    replace_atomically(scene)
+    os.write(scene.open_files[0].fileno(), b"to nobody")
+    scene.open_files[0].close()
+
+
+def exchange(scene: Scene) -> None:
+    """As renameat2(2) with RENAME_EXCHANGE does."""
+    scene.write(".c.jpg", "other")
+    here = -100
+    names = [os.fsencode(scene.folder / name) for name in (".c.jpg", "a.jpg")]
+    assert ctypes.CDLL(None, use_errno=True).renameat2(here, names[0], here, names[1], 2) == 0
 
 
 def move_out(scene: Scene) -> None:
@@ -117,6 +162,13 @@ A, B = "a.jpg", "b.jpg"
         pytest.param(replace_atomically, [(A, CLOSED)], id="replaced by a rename"),
         pytest.param(append, [(A, CLOSED)], id="appended to"),
         pytest.param(truncate, [(A, CLOSED)], id="truncated"),
+        pytest.param(lambda s: os.truncate(s.folder / A, 1), [(A, WRITTEN)], id="truncated by its path"),
+        pytest.param(lambda s: os.truncate(s.folder / A, 9999), [(A, WRITTEN)], id="made longer by its path"),
+        pytest.param(write_and_keep_open, [(A, WRITTEN)], id="written to and kept open"),
+        pytest.param(write_through_a_mapping, [(A, CLOSED)], id="written to through a mapping"),
+        pytest.param(rewrite_in_an_editor, [(A, CREATED)], id="saved in an editor"),
+        pytest.param(replace_while_it_is_written, [(A, CLOSED)], id="replaced while it is written to"),
+        pytest.param(exchange, [(A, GONE)], id="exchanged for another, which is told as two moves"),
         pytest.param(lambda s: os.utime(s.folder / A), [(A, CREATED)], id="touched"),
         pytest.param(lambda s: (s.folder / A).chmod(0o600), [(A, CREATED)], id="made readable or not"),
         pytest.param(lambda s: shutil.copyfile(s.folder / A, s.folder / B), [(B, CLOSED)], id="copied"),
@@ -367,14 +419,14 @@ def test_events_that_the_kernel_dropped_are_noticed(scene: Scene, monkeypatch: p
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if limit > 65_536:
         pytest.skip(f"overflowing a queue of {limit} events takes too long")
-    reading, read_events = threading.Event(), InotifyFD.read_events
+    reading, read_buffer = threading.Event(), InotifyFD._read_event_buffer
 
-    def hold(self: InotifyFD, **arguments: Any) -> Any:
-        events = read_events(self, **arguments)
+    def hold(self: InotifyFD, size: int) -> bytes:
+        events = read_buffer(self, size)
         reading.wait(100)
         return events
 
-    monkeypatch.setattr(InotifyFD, "read_events", hold)
+    monkeypatch.setattr(InotifyFD, "_read_event_buffer", hold)
     (scene.folder / "sub").mkdir()
     scene.watch.arm()
     for n in range(limit // 2 + 2500):
