@@ -8,6 +8,9 @@ import errno
 import mmap
 import os
 import shutil
+import subprocess
+import threading
+import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
@@ -16,6 +19,8 @@ from watchdog.observers.inotify_c import InotifyFD
 from daemon.changes import Hint
 from daemon.watch.filters import Filters
 from daemon.watch.observer import FolderWatch
+from daemon.watch.pending import Pending
+from daemon.watch.settle import Settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +47,16 @@ class Heard:
     @property
     def directories(self) -> set[str]:
         return {directory for directory, _ in self.rescans}
+
+
+class Handed:
+    """A listener that puts what it is told where it waits for its turn."""
+
+    def __init__(self, pending: Pending) -> None:
+        self.changed = pending.put
+
+    def rescan(self, directory: str, reason: str) -> None:
+        pass
 
 
 class Scene:
@@ -424,6 +439,82 @@ def test_a_directory_that_is_renamed_to_an_ignored_name_loses_its_watches_and_ba
     scene.eventually(lambda: scene.watch.watches == 3)
     scene.write("trip/day/b.jpg")
     scene.hears(("trip/day/b.jpg", CLOSED))
+
+
+def test_a_write_is_told_under_the_name_that_it_came_through(scene: Scene) -> None:
+    scene.write("a.jpg")
+    os.link(scene.folder / "a.jpg", scene.folder / "b.jpg")
+    os.link(scene.folder / "a.jpg", scene.outside / "c.jpg")
+    scene.watch.arm()
+    (scene.outside / "c.jpg").write_text("through a link elsewhere")
+    assert scene.mark() == []
+    scene.write("b.jpg", "through a link here")
+    scene.hears(("b.jpg", CLOSED))
+    assert {name for name, _ in scene.mark()} == {"b.jpg"}
+
+
+def test_a_mapped_file_is_told_when_its_mapping_goes_and_not_when_it_is_written(scene: Scene) -> None:
+    scene.write("a.jpg")
+    scene.watch.arm()
+    with (scene.folder / "a.jpg").open("r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 0)
+        mapping[0] = ord("P")
+        mapping.flush()
+        assert scene.mark() == []
+    assert scene.mark() == [], "the mapping keeps the file open"
+    mapping.close()
+    scene.hears(("a.jpg", CLOSED))
+
+
+@pytest.mark.parametrize("tool", ["cp -p", "install -m 600", "cp --sparse=always"])
+def test_a_copy_is_pending_as_a_closed_file(place: Path, watch_kit: Any, tool: str) -> None:
+    folder, pending = place / "photos", Pending(Settle(settle_seconds=600.0, pause_seconds=0.1))
+    folder.mkdir()
+    (place / "a.jpg").write_bytes(os.urandom(3_000_000))
+    watch = FolderWatch(str(folder), FILTERS, Handed(pending))
+    watch.arm()
+    try:
+        subprocess.run([*tool.split(), place / "a.jpg", folder / "a.jpg"], check=True)
+        assert [(path, hint) for path, hint, _ in pending.take(1)] == [(str(folder / "a.jpg"), CLOSED)]
+    finally:
+        watch.disarm()
+
+
+def test_a_file_that_is_written_in_pieces_is_pending_until_it_is_closed_and_no_longer(place: Path) -> None:
+    folder, pending = place / "photos", Pending(Settle(settle_seconds=20.0, pause_seconds=0.1))
+    folder.mkdir()
+    watch = FolderWatch(str(folder), FILTERS, Handed(pending))
+    watch.arm()
+    handed_out: list[float] = []
+
+    def take() -> None:
+        while batch := pending.take(1):
+            (path, hint, _), now = batch[0], time.monotonic()
+            if hint is CREATED:
+                # As the look does: it was just made, so it is left alone for as long as it may be written.
+                pending.later(path, 20.0)
+            else:
+                assert hint is CLOSED
+                handed_out.append(now)
+                pending.done(path)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    try:
+        with (folder / "a.jpg").open("wb", buffering=0) as file:
+            for _ in range(40):
+                file.write(b"a piece")
+                time.sleep(0.05)  # how slowly it comes
+        closed = time.monotonic()
+        deadline = closed + 15.0
+        while not handed_out and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        watch.disarm()
+        pending.close()
+        taker.join()
+    assert len(handed_out) == 1
+    assert handed_out[0] >= closed
 
 
 def test_our_own_reading_of_a_photo_raises_nothing(scene: Scene) -> None:
