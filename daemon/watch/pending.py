@@ -101,12 +101,15 @@ class Pending:
                 self._changed.notify()
 
     def later(self, path: str, seconds: float) -> None:
-        """Look at a path again after some seconds, with what it was pending for."""
+        """Look at a path again after some seconds, with what it was pending for; sooner or later if it changed meanwhile."""
         with self._changed:
             entry = self._entries[path]
             entry.in_flight = False
-            if entry.again is not None:
-                entry.hint, entry.again = max(entry.hint, entry.again), None
+            if entry.again not in (None, Hint.FOUND):
+                # The pause was for how it was then: a file closed meanwhile need not wait like one that is being written.
+                entry.hint = entry.hint.followed_by(entry.again)
+                seconds = self._settle.delay(entry.hint)
+            entry.again = None
             entry.due = self._clock() + seconds
             self._queue(path, entry)
             self._changed.notify()
@@ -132,12 +135,10 @@ class Pending:
             if entry.again is None:
                 entry.again, entry.again_since = hint, now
             else:
-                entry.again = max(entry.again, hint)
+                entry.again = entry.again.followed_by(hint)
         elif hint is not Hint.FOUND:
-            # The latest event tells how the path is now; what a walk found long ago does not. A closed file that gets its
-            # mode or its times is still a closed file: that is how copies end.
-            kept = hint is Hint.CREATED and entry.hint is Hint.CLOSED
-            entry.hint, entry.due = entry.hint if kept else hint, now + self._settle.delay(hint)
+            entry.hint = entry.hint.followed_by(hint)
+            entry.due = now + self._settle.delay(entry.hint)
             self._queue(path, entry)
 
     def _queue(self, path: str, entry: _Entry) -> None:

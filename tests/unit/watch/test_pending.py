@@ -96,6 +96,28 @@ def test_what_is_put_off_comes_back_with_what_it_was_pending_for(pending: Pendin
     assert pending.take(10) == [("a", Hint.FOUND, 1000.0)]
 
 
+def test_what_was_closed_during_the_look_that_puts_it_off_is_not_put_off(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.CREATED)
+    clock.now += 0.1
+    assert taken(pending) == ["a"]
+    pending.put("a", Hint.CLOSED)
+    pending.later("a", 60.0)
+    clock.now += 0.1
+    assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+    pending.put("a", Hint.WRITTEN)
+    pending.later("a", 0.02)
+    clock.now += 1.99
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"]
+    clock.now += 0.02
+    assert pending.take(10) == [("a", Hint.WRITTEN, 1000.0)]
+    pending.put("a", Hint.FOUND)
+    pending.later("a", 3.0)
+    clock.now += 2.9
+    pending.put("c", Hint.FOUND)
+    assert taken(pending) == ["c"], "that a walk met it says nothing new"
+
+
 def test_a_closed_file_that_gets_its_times_is_still_a_closed_file(pending: Pending, clock: Clock) -> None:
     pending.put("a", Hint.CLOSED)
     clock.now += 0.05
@@ -105,6 +127,26 @@ def test_a_closed_file_that_gets_its_times_is_still_a_closed_file(pending: Pendi
     assert taken(pending) == ["b"], "the last event puts the look off all the same"
     clock.now += 0.02
     assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+
+
+def test_a_closed_file_that_is_written_to_waits_until_it_is_closed_again(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.CLOSED)
+    pending.put("a", Hint.WRITTEN)
+    pending.put("a", Hint.CREATED)
+    clock.now += 1.99
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"]
+    pending.put("a", Hint.CLOSED)
+    clock.now += 0.1
+    assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+
+
+def test_a_file_that_is_written_to_and_never_closed_is_handed_out_after_quiet(pending: Pending, clock: Clock) -> None:
+    for _ in range(20):
+        pending.put("a", Hint.WRITTEN)
+        clock.now += 1.5
+    clock.now += 0.5
+    assert pending.take(10) == [("a", Hint.WRITTEN, 1000.0)]
 
 
 def test_the_latest_of_coming_and_going_counts(pending: Pending, clock: Clock) -> None:
@@ -127,14 +169,26 @@ def test_a_change_while_it_was_put_off_is_not_forgotten(pending: Pending, clock:
     assert len(pending) == 0
 
 
-def test_the_greatest_of_several_changes_in_flight_is_kept(pending: Pending, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("hints", "expected"),
+    [
+        ((Hint.CLOSED, Hint.FOUND, Hint.GONE), Hint.GONE),
+        ((Hint.CLOSED, Hint.GONE, Hint.CREATED), Hint.CREATED),
+        ((Hint.CLOSED, Hint.WRITTEN), Hint.WRITTEN),
+        ((Hint.CREATED, Hint.WRITTEN, Hint.CLOSED, Hint.CREATED), Hint.CLOSED),
+    ],
+)
+def test_of_several_changes_in_flight_the_latest_counts_as_it_does_else(
+    pending: Pending, clock: Clock, hints: tuple[Hint, ...], expected: Hint
+) -> None:
     pending.put("a", Hint.FOUND)
     taken(pending)
-    for hint in (Hint.CLOSED, Hint.FOUND, Hint.GONE, Hint.CREATED):
+    for hint in hints:
         pending.put("a", hint)
+        pending.put("b", hint)
     pending.done("a")
-    clock.now += 1
-    assert pending.take(10) == [("a", Hint.GONE, 1000.0)]
+    clock.now += 3
+    assert [(path, hint) for path, hint, _ in pending.take(10)] == [("a", expected), ("b", expected)]
 
 
 def test_what_changed_in_flight_is_pending_since_that_change(pending: Pending, clock: Clock) -> None:
