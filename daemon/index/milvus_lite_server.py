@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 log = logging.getLogger("lookalike")
 
@@ -38,6 +39,8 @@ IS_DAMAGED = " is damaged: "
 OUT_OF_PLACE = frozenset({None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
 """Errors of the system that say that a file is not what it was; with any other, the file may be whole."""
 REASON_CHARACTERS = 200
+EVERY_ID = "id >= 0"
+"""The filter of the one query that is answered without Milvus Lite's own way of doing it."""
 COLLECTIONS = "collections"
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -80,11 +83,10 @@ class CannotServe(Exception):  # noqa: N818 - it reads as the sentence it is
 @contextlib.contextmanager
 def reading(part: str) -> Iterator[None]:
     """Tell damage to `part` of the directory from a disk, a permission or a lack of memory that keeps it from being read."""
+    # What damage raises is not documented: JSON, key, type, Arrow's and Milvus Lite's own errors.
     try:
         yield
-    except (
-        Exception
-    ) as error:  # what damage raises is not documented: JSON, key, type, Arrow's and Milvus Lite's own errors
+    except Exception as error:
         if isinstance(error, MemoryError):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
         # Arrow raises an OSError without a number for what it cannot decode.
@@ -128,9 +130,7 @@ class Database:
     def create_collection(self, name: str, *arguments: Any, **options: Any) -> Any:
         with self._opening:
             self._remove_unfinished(name)
-            collection = self._database.create_collection(name, *arguments, **options)
-            self._opened.add(collection)
-            return collection
+            return self._taken_up(self._database.create_collection(name, *arguments, **options))
 
     def get_collection(self, name: str, **options: Any) -> Any:
         with self._opening:
@@ -148,7 +148,12 @@ class Database:
         if collection not in self._opened:
             self._write_out(collection)
             self._check_indexes(collection)
-            self._opened.add(collection)
+            self._taken_up(collection)
+        return collection
+
+    def _taken_up(self, collection: Any) -> Any:
+        self._opened.add(collection)
+        collection.query = functools.partial(query, collection, collection.query)
         return collection
 
     def _write_out(self, collection: Any) -> None:
@@ -181,6 +186,31 @@ class Database:
         with contextlib.suppress(OSError):
             directory.rmdir()
         return not directory.exists()
+
+
+def query(collection: Any, otherwise: Callable[..., Any], expr: str | None = None, **options: Any) -> Any:
+    """Answer one query here, the ids of all rows, and every other by `otherwise`.
+
+    Milvus Lite would copy all vectors, and make a dict of every field of each row: at 100,000 rows of 1,280 floats 0.5 GB and 5 s.
+    """
+    if expr == EVERY_ID and options.get("output_fields") == ["id"]:
+        return [{"id": identity} for identity in every_id(collection)]
+    return otherwise(expr, **options)
+
+
+def every_id(collection: Any) -> list[int]:
+    import numpy as np  # noqa: PLC0415 - comes with Milvus Lite, whose environment is set first
+    from milvus_lite.search.bitmap import build_valid_mask  # noqa: PLC0415
+
+    # What waits in memory first: written out in between, it is found twice and not missed.
+    waiting = collection._memtable  # noqa: SLF001
+    ids, numbers, *_ = waiting.to_search_arrays(vector_field=None)
+    segments, deleted = collection._read_snapshot()  # noqa: SLF001
+    for segment in segments:
+        ids.extend(segment.pks)
+    numbers = np.concatenate([numbers, *(segment.seqs for segment in segments)])
+    valid = build_valid_mask(ids, numbers, deleted, memtable=waiting)
+    return [ids[row] for row in np.flatnonzero(valid)]
 
 
 def open_database(data_dir: str) -> Database:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
+from daemon.index.milvus_lite_server import EVERY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -240,14 +241,17 @@ class Vectors:
 
     def ids(self, collection: str) -> set[int]:
         """Return the id of every vector in the collection."""
-        found: set[int] = set()
         with self._milvus() as client:
+            if self._embedded:
+                rows = client.query(collection, filter=EVERY_ID, output_fields=["id"], **self._call)
+                return {int(row["id"]) for row in rows}
+            found: set[int] = set()
             # The iterator's first request knows no deadline: it is not made of a server that hangs.
             client.get_server_version(**self._call)
             pages = client.query_iterator(
                 collection,
                 batch_size=ID_PAGE,
-                filter="id >= 0",
+                filter=EVERY_ID,
                 output_fields=["id"],
                 consistency_level="Strong",
                 **self._call,
@@ -257,7 +261,7 @@ class Vectors:
                     found.update(int(row["id"]) for row in page)
             finally:
                 pages.close()
-        return found
+            return found
 
     # The client
 
