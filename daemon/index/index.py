@@ -198,13 +198,14 @@ class Index:
         self.mappings.settle_intents(kept)
 
     def _compare(self, name: str) -> None:
-        """Where the counts differ, believe Milvus about which vectors it has.
+        """Believe Milvus about which vectors it has.
 
-        Those that no photo is known for stay until `collect`: where the mapping was emptied, files are hashed again and find theirs.
+        Their number would not do: stores that both lost their last second may have lost an upsert and a removal. Those that no photo
+        is known for stay until `collect`: where the mapping was emptied, files are hashed again and find theirs.
         """
-        if self.vectors.count(name) == self.mappings.count_encoded(name):
-            return
         stored, recorded = self.vectors.ids(name), self.mappings.all_encoded(name)
+        if stored == recorded:
+            return
         lost, unrecorded = sorted(recorded - stored), sorted(stored - recorded)
         log.warning("%s: %d vectors are missing and %d are not recorded; mending", name, len(lost), len(unrecorded))
         self.mappings.set_encoded(name, present=unrecorded, absent=lost)

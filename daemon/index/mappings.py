@@ -370,6 +370,8 @@ class Mappings:
             raise StoreUnavailable("Redis", self.url, "cannot be reached") from error
         except redis.exceptions.ResponseError as error:
             raise _refusal(self.url, error) from error
+        except redis.exceptions.InvalidResponse as error:
+            raise StoreUnavailable("Redis", self.url, "does not answer as Redis does") from error
 
 
 _WAITING = re.compile(r"\b(MISCONF|OOM|NOREPLICAS|BUSY|LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN)\b")

@@ -280,6 +280,7 @@ class Kit:
     drop: Callable[[Index], None] = drop
     recorded: type[Recorded] = Recorded
     photos: type[Photos] = Photos
+    stores: type[Stores] = Stores
 
 
 @pytest.fixture(scope="session")
