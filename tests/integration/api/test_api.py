@@ -129,7 +129,8 @@ def filled(library: Index, photos: Any) -> Index:
     for name in names:
         content = name.encode("utf-8", "backslashreplace").decode()
         add = photos.add(name, content, models=1)
-        library.commit([Encoded(add.add, (photos.vector(content, library.collections[0].dim),))])
+        collection = library.collections[0]
+        library.commit([Encoded(add.add, {collection.model: photos.vector(content, collection.dim)})])
     return library
 
 
