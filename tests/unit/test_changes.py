@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_hints_are_in_the_order_in_which_they_outweigh_one_another() -> None:
-    assert Hint.FOUND < Hint.CREATED < Hint.CLOSED < Hint.GONE
+def test_the_latest_event_tells_how_a_path_is_and_neither_a_walk_nor_a_new_mode_does() -> None:
+    for hint in Hint:
+        assert hint.followed_by(Hint.FOUND) is hint
+        for latest in (Hint.WRITTEN, Hint.CLOSED, Hint.GONE):
+            assert hint.followed_by(latest) is latest
+    assert [hint.followed_by(Hint.CREATED) for hint in (Hint.FOUND, Hint.CREATED, Hint.GONE)] == [Hint.CREATED] * 3
+    assert [hint.followed_by(Hint.CREATED) for hint in (Hint.WRITTEN, Hint.CLOSED)] == [Hint.WRITTEN, Hint.CLOSED]
 
 
 def test_a_stat_describes_where_and_what_a_file_is(tmp_path: Path) -> None:
