@@ -81,9 +81,12 @@ def _insert(where: Places, name: str, files: Sequence[Path]) -> float:
     with _index(where, name) as index:
         index.recover()
         begun = time.perf_counter()
-        vectors = _clustered(index.collections[0].dim)
+        collection = index.collections[0]
+        vectors = _clustered(collection.dim)
         for start in range(0, len(files), COMMIT):
-            index.commit([Encoded(addition(file), (next(vectors),)) for file in files[start : start + COMMIT]])
+            index.commit(
+                [Encoded(addition(file), {collection.model: next(vectors)}) for file in files[start : start + COMMIT]]
+            )
         index.vectors.flush()
         return time.perf_counter() - begun
 

@@ -1,18 +1,20 @@
-"""What the daemon answers: schema 1 of its HTTP interface."""
+"""What the daemon answers: schema 1 of its HTTP interface. An earlier daemon leaves out what is not required.
+
+These are types alone, and imported only by type checkers: no command has to wait for them.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
-
-SCHEMA = 1
+from typing import Literal, NotRequired, TypedDict
 
 
 class Match(TypedDict):
-    """One photo, the most similar first; `paths` are all its files."""
+    """One photo, the most similar first; `paths` are all its files, of which `unverified` cannot be looked at now."""
 
     score: float
     id: str
     paths: list[str]
+    unverified: NotRequired[list[str]]
     width: int
     height: int
     format: str
@@ -31,13 +33,14 @@ class SearchAnswer(TypedDict):
 
 
 class Folder(TypedDict):
-    """One watched folder; `note` is a sentence or empty."""
+    """One watched folder; `note` is a sentence or empty, `unwatched` counts directories that are polled instead."""
 
     path: str
     watch: Literal["events", "poll"]
     state: str
     files: int
     note: str
+    unwatched: NotRequired[int]
 
 
 class Reconciliation(TypedDict):
@@ -49,6 +52,14 @@ class Reconciliation(TypedDict):
     added: int
     changed: int
     removed: int
+
+
+class Walk(TypedDict):
+    """The comparison that is under way: `files` seen so far, `of` about so many."""
+
+    directory: str
+    files: int
+    of: int
 
 
 class Model(TypedDict):
@@ -92,5 +103,115 @@ class StatusAnswer(TypedDict):
     held_deletions: int
     encoded: int
     last_reconcile: Reconciliation | None
+    reconcile: NotRequired[Walk | None]
     models: list[Model]
     stores: list[Store]
+
+
+class Failure(TypedDict):
+    """A file that could not be indexed; `since` is ISO 8601."""
+
+    path: str
+    reason: str
+    attempts: int
+    since: str
+
+
+class Held(TypedDict):
+    """How many files below a folder are missing without being taken out of the index, and why."""
+
+    folder: str
+    files: int
+    reason: str
+
+
+class SyncAnswer(TypedDict):
+    """The answer to POST /v1/sync; `failed` holds the first of `failures`."""
+
+    schema: int
+    complete: bool
+    took_seconds: float
+    files: int
+    pending: int
+    reasons: list[str]
+    held: list[Held]
+    failed: list[Failure]
+    failures: int
+
+
+class Vectors(TypedDict):
+    """How many vectors the collection of a model holds."""
+
+    name: str
+    vectors: int
+
+
+class Difference(TypedDict):
+    """What is wrong in one way: `what` explains the kind, `examples` are the first of `count`."""
+
+    kind: str
+    count: int
+    what: str
+    examples: list[str]
+
+
+class VerifyAnswer(TypedDict):
+    """The answer to POST /v1/verify; `differences` are what is left after mending, `sampled` is 0 unless deep.
+
+    `pending` are suspicions that could not be decided while their files were waiting for their turn.
+    """
+
+    schema: int
+    took_seconds: float
+    files: int
+    photos: int
+    models: list[Vectors]
+    failures: int
+    deep: bool
+    sampled: int
+    pending: NotRequired[int]
+    differences: list[Difference]
+    repaired: bool
+    mended: int
+
+
+class FailuresAnswer(TypedDict):
+    """The answer to GET /v1/failures."""
+
+    schema: int
+    failures: list[Failure]
+    total: int
+
+
+class RetryAnswer(TypedDict):
+    """The answer to POST /v1/failures/retry."""
+
+    schema: int
+    retried: int
+
+
+class Deletions(TypedDict):
+    """What is missing below one folder; `files` are held of `recorded`, `paths` are the first of them."""
+
+    folder: str
+    state: str
+    reason: str
+    since: str
+    files: int
+    recorded: int
+    paths: list[str]
+
+
+class DeletionsAnswer(TypedDict):
+    """The answer to GET /v1/deletions."""
+
+    schema: int
+    folders: list[Deletions]
+
+
+class DecisionAnswer(TypedDict):
+    """The answer to POST /v1/deletions/approve and reject: the folder after it, and how many files it was about."""
+
+    schema: int
+    folder: Deletions
+    files: int

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import json
-import os
 import select
-import socket
-import struct
-from contextlib import suppress
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 from urllib.parse import urlencode
 
-from cli.answers import SCHEMA, SearchAnswer, StatusAnswer
-from cli.errors import CliError, DaemonUnreachable, RefusedError
-from daemon.paths import SOCKET_PATH_BYTES
+from cli.errors import CliError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-AnswerT = TypeVar("AnswerT", SearchAnswer, StatusAnswer)
+    from cli.answers import (
+        DecisionAnswer,
+        DeletionsAnswer,
+        FailuresAnswer,
+        RetryAnswer,
+        SearchAnswer,
+        StatusAnswer,
+        SyncAnswer,
+        VerifyAnswer,
+    )
+
+SCHEMA = 1
+
+# Covariant, so that what takes any answer takes each; every answer is a TypedDict.
+AnswerT_co = TypeVar("AnswerT_co", bound="Mapping[str, object]", covariant=True)
 
 
-@dataclass(frozen=True)
-class Reply(Generic[AnswerT]):
+class Reply(NamedTuple, Generic[AnswerT_co]):
     """An answer, and the bytes it was read from."""
 
-    answer: AnswerT
+    answer: AnswerT_co
     raw: bytes
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """What is asked about a photo: at most how many photos, by which model; None is the daemon's own choice."""
 
     limit: int | None = None
@@ -50,13 +55,16 @@ class Client:
     """One connection to the daemon, opened by the first request and kept for the next.
 
     Every method raises DaemonUnreachable when no answer comes within `timeout_seconds` of silence, RefusedError when
-    the answer is an error, and CliError when it is not understood.
+    the answer is an error, and CliError when it is not understood. What takes `wait_seconds` lets the daemon be silent
+    for so much longer.
     """
 
     def __init__(self, socket_path: Path, *, timeout_seconds: float) -> None:
+        # http.client brings email and ssl with it, a quarter of the start-up time, and help can do without.
+        from cli.connection import UnixConnection  # noqa: PLC0415
+
         self._socket_path = socket_path
-        self._timeout_seconds = timeout_seconds
-        self._connection = _UnixConnection(socket_path, timeout_seconds)
+        self._connection = UnixConnection(socket_path, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -76,9 +84,7 @@ class Client:
 
     def search_path(self, path: str, stat: os.stat_result, query: Query) -> Reply[SearchAnswer]:
         """Ask by the vector stored for `path`; RefusedError("not_in_library") when it is unknown or has changed since."""
-        # json escapes to ASCII, so a name that is not UTF-8 travels as lone surrogates: os.fsencode() restores its bytes.
-        body = json.dumps({"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}).encode("ascii")
-        return self._exchange("POST", query.target(), body, {"Content-Type": "application/json"})
+        return self._post(query.target(), {"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
 
     def search_bytes(self, chunks: Iterator[bytes], size: int | None, query: Query) -> Reply[SearchAnswer]:
         """Ask by an image's bytes; of unknown size (None) they travel in chunked transfer encoding."""
@@ -91,6 +97,44 @@ class Client:
             # After an early answer the body is not complete, and the connection is of no further use.
             self.close()
 
+    def sync(self, path: str | None, *, wait_seconds: float) -> Reply[SyncAnswer]:
+        """Wait, at most so long, until the index holds what is on disk now below `path`, or (None) in every folder."""
+        target = "/v1/sync?" + urlencode({"timeout": wait_seconds})
+        return self._post(target, {} if path is None else {"path": path}, wait_seconds)
+
+    def verify(self, *, deep: bool, repair: bool) -> Reply[VerifyAnswer]:
+        """Compare disk, mapping and vectors; RefusedError("busy") while another comparison is under way."""
+        return self._post("/v1/verify", {"deep": deep, "repair": repair})
+
+    def failures(self, path: str | None) -> Reply[FailuresAnswer]:
+        """Return the files at or below `path`, or (None) of the whole library, that could not be indexed."""
+        return self._get("/v1/failures", "path", path)
+
+    def retry_failures(self, path: str | None) -> Reply[RetryAnswer]:
+        """Have those files looked at again."""
+        return self._post("/v1/failures/retry", {} if path is None else {"path": path})
+
+    def deletions(self, folder: str | None) -> Reply[DeletionsAnswer]:
+        """Return what is held: all paths of `folder`, or (None) the first of each."""
+        return self._get("/v1/deletions", "folder", folder)
+
+    def approve_deletions(self, folder: str) -> Reply[DecisionAnswer]:
+        """Take what is held for `folder` out of the index; RefusedError("not_held") when nothing is."""
+        return self._post("/v1/deletions/approve", {"folder": folder})
+
+    def reject_deletions(self, folder: str) -> Reply[DecisionAnswer]:
+        """Keep what is held for `folder` in the index until it is back; RefusedError("not_held") when nothing is."""
+        return self._post("/v1/deletions/reject", {"folder": folder})
+
+    def _get(self, address: str, name: str, value: str | None) -> Reply[Any]:
+        target = address if value is None else f"{address}?{urlencode({name: value}, errors='surrogateescape')}"
+        return self._exchange("GET", target, None, {})
+
+    def _post(self, target: str, asked: Mapping[str, object], wait_seconds: float = 0) -> Reply[Any]:
+        # json escapes to ASCII, so a name that is not UTF-8 travels as lone surrogates: os.fsencode() restores its bytes.
+        body = json.dumps(asked).encode("ascii")
+        return self._exchange("POST", target, body, {"Content-Type": "application/json"}, wait_seconds)
+
     def _until_answered(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield `chunks` until the daemon speaks: "too large" comes early, and a pipe may have no end."""
         for chunk in chunks:
@@ -99,24 +143,15 @@ class Client:
             yield chunk
 
     def _exchange(
-        self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None,
+        headers: dict[str, str],
+        wait_seconds: float = 0,
     ) -> Reply[Any]:
-        try:
-            self._send(method, target, body, headers)
-            with self._connection.getresponse() as response:
-                status, raw = response.status, response.read()
-        except TimeoutError as error:
-            message = f"lookaliked did not answer within {self._timeout_seconds:g} seconds (on {self._socket_path})"
-            raise DaemonUnreachable(message) from error
-        except (OSError, HTTPException) as error:
-            message = f"lookaliked closed the connection before it answered (on {self._socket_path})"
-            raise DaemonUnreachable(message) from error
+        status, raw = self._connection.ask(method, target, body, headers, wait_seconds=wait_seconds)
         return Reply(self._decode(status, raw), raw)
-
-    def _send(self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]) -> None:
-        # The daemon may answer and hang up before it has read everything: the answer is there although sending failed.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._connection.request(method, target, body=body, headers=headers)
 
     def _decode(self, status: int, raw: bytes) -> Any:
         try:
@@ -137,45 +172,3 @@ class Client:
 
     def _not_understood(self, status: int) -> str:
         return f"what listens on {self._socket_path} does not answer like lookaliked (HTTP status {status})"
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
-        self._timeout_seconds = timeout_seconds
-
-    def connect(self) -> None:
-        if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES:
-            message = (
-                f"the socket's path is longer than the {SOCKET_PATH_BYTES} bytes that a socket can have: {self._path}"
-            )
-            raise DaemonUnreachable(message)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._connect_socket(self.sock)
-        except OSError as error:
-            self.close()
-            raise self._unreachable(error) from error
-
-    def _connect_socket(self, sock: socket.socket) -> None:
-        # With settimeout() alone, connect() to a Unix socket fails at once when its backlog is full, instead of waiting.
-        seconds, fraction = divmod(self._timeout_seconds, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(fraction * 1e6)))
-        sock.connect(os.fspath(self._path))
-        sock.settimeout(self._timeout_seconds)
-
-    def _unreachable(self, error: OSError) -> DaemonUnreachable:
-        path = self._path
-        match error:
-            case FileNotFoundError() | ConnectionRefusedError():
-                message = (
-                    f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
-                )
-            case PermissionError():
-                message = f"you may not ask this lookaliked: permission denied on {path}"
-            case BlockingIOError():
-                message = f"lookaliked did not take the connection within {self._timeout_seconds:g} seconds (on {path})"
-            case _:
-                message = f"cannot connect to {path}: {error.strerror or error}"
-        return DaemonUnreachable(message)

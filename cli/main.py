@@ -5,8 +5,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import commands, output
+from cli import output
+from cli.commands import deletions, failures, search, status, sync, verify
 from cli.errors import CliError, OutputClosedError
+from daemon import __version__
 
 HELP = """
 Find similar photos in a library that lookaliked keeps indexed.
@@ -16,11 +18,12 @@ Examples:
   lookaliked run ~/Pictures      watch a folder (in another terminal)
   lookalike status               see what it is doing
   lookalike search cat.jpg       find photos that look like this one
+  lookalike sync                 wait until all that is on disk is indexed
 
 \b
 Exit codes:
   0   done
-  1   an error, in one sentence on standard error
+  1   an error, in one sentence on standard error; or: not in step (sync), a difference (verify)
   2   wrong usage
   69  the daemon cannot be reached
   78  bad configuration (lookaliked only)
@@ -36,14 +39,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command(help=commands.SEARCH_HELP)(commands.search)
-app.command(help=commands.STATUS_HELP)(commands.status)
+app.command(help=search.HELP)(search.search)
+app.command(help=status.HELP)(status.status)
+app.command(help=sync.HELP)(sync.sync)
+app.command(help=verify.HELP)(verify.verify)
+app.add_typer(failures.app, name="failures", help=failures.HELP)
+app.add_typer(deletions.app, name="deletions", help=deletions.HELP)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.lines([f"lookalike {__version__}"])
+        raise typer.Exit
 
 
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=commands.version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 

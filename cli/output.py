@@ -5,43 +5,34 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli.errors import CliError, OutputClosedError
-from cli.report import printable, search_lines, status_lines
+from cli.report.text import printable
 
 if TYPE_CHECKING:
-    from cli.answers import SearchAnswer, StatusAnswer
+    from collections.abc import Iterable, Mapping
+
     from cli.client import Reply
 
 
-def search(answer: SearchAnswer) -> None:
-    """Print scores and paths for a person."""
-    _lines(search_lines(answer))
+def lines(shown: Iterable[str]) -> None:
+    """Print lines of data."""
+    # Where the locale cannot show a character, its escape is better than no output.
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
+    _write("".join(f"{line}\n" for line in shown).encode(encoding, "backslashreplace"))
 
 
-def paths(answer: SearchAnswer, *, separator: bytes) -> None:
+def paths(found: Iterable[str], *, separator: bytes) -> None:
     """Print the exact bytes of every path, each followed by `separator`."""
-    found = [path for match in answer["results"] for path in match["paths"]]
     _write(b"".join(os.fsencode(path) + separator for path in found))
 
 
-def status(answer: StatusAnswer) -> None:
-    """Print the status for a person, in colour on a terminal unless NO_COLOR says otherwise (https://no-color.org)."""
-    _lines(status_lines(answer, now=time.time(), colour=_colour_wanted()))
-
-
-def as_json(reply: Reply[SearchAnswer] | Reply[StatusAnswer]) -> None:
+def as_json(reply: Reply[Mapping[str, object]]) -> None:
     """Print the daemon's JSON unchanged; on a terminal, indented."""
     raw = json.dumps(reply.answer, indent=2).encode("ascii") if _on_terminal() else reply.raw
     _write(raw.rstrip(b"\n") + b"\n")
-
-
-def text(line: str) -> None:
-    """Print one line of data."""
-    _lines([line])
 
 
 def notice(sentence: str) -> None:
@@ -51,18 +42,19 @@ def notice(sentence: str) -> None:
         print(printable(sentence), file=sys.stderr, flush=True)
 
 
-def _on_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
+def waiting(sentence: str) -> None:
+    """Say to a person at a terminal what is waited for."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        notice(sentence)
 
 
-def _colour_wanted() -> bool:
+def colour_wanted() -> bool:
+    """Return whether data may be in colour: on a terminal, unless NO_COLOR says otherwise (https://no-color.org)."""
     return _on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _lines(lines: list[str]) -> None:
-    # Where the locale cannot show a character, its escape is better than no output.
-    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
-    _write("".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace"))
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _write(data: bytes) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
 
 class Hint(enum.IntEnum):
@@ -16,11 +17,23 @@ class Hint(enum.IntEnum):
     FOUND = 0
     """A walk met it: bulk work, behind everything live."""
     CREATED = 1
-    """It appeared, and may still be being written."""
-    CLOSED = 2
+    """It appeared or got another mode, owner or times, and may still be being written."""
+    WRITTEN = 2
+    """It was written to or truncated, and nobody was seen to close it since."""
+    CLOSED = 3
     """A writer closed it, or it was moved in whole."""
-    GONE = 3
+    GONE = 4
     """It was deleted or moved away."""
+
+    def followed_by(self, later: Hint) -> Hint:
+        """Return what a path is pending for when this was said of it, and then `later`.
+
+        The latest event tells how the path is now. What a walk found long ago does not; and a file that gets its mode or its times
+        is as closed, or as open, as before: that is how copies end.
+        """
+        if later is Hint.FOUND or (later is Hint.CREATED and self in (Hint.WRITTEN, Hint.CLOSED)):
+            return self
+        return later
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +80,13 @@ class PhotoInfo:
 def photo_id(digest: str) -> int:
     """Return the non-negative INT64 id of a photo from the hex digest of its bytes."""
     return int(digest[:16], 16) >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is kept of a watched folder from one start to the next."""
+
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """The directories at which its file systems are mounted, itself the first, each with what tells the file system from another."""
+    kept: int = 0
+    """So many of its files may be missing without anybody being asked: it was decided to keep them in the index."""

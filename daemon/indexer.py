@@ -70,7 +70,7 @@ class Territory(Protocol):
     """What the pipeline needs of the watched folders."""
 
     def admits(self, path: str) -> bool: ...
-    def is_reachable(self, path: str) -> bool: ...
+    def is_reachable(self, path: str, hint: Hint) -> bool: ...
     def rescan_all(self, reason: str) -> None: ...
     @property
     def walked(self) -> bool: ...
@@ -98,7 +98,8 @@ class _Task:
     since: float = field(compare=False)
     stat: FileStat | None = field(compare=False, default=None)
     photo: PhotoInfo | None = field(compare=False, default=None)
-    inputs: tuple[NDArray[np.float32], ...] = field(compare=False, default=())
+    inputs: dict[str, NDArray[np.float32]] = field(compare=False, default_factory=dict)
+    """What each model is fed that it still lacks a vector of, by the model's name."""
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class Indexer:
         max_pixels: int,
     ) -> None:
         self._index = index
-        self._encoders = tuple(encoders)
+        self._encoders = {encoder.name: encoder for encoder in encoders}
         self._pending = pending
         self._settle = settle
         self._territory = territory
@@ -233,7 +234,7 @@ class Indexer:
             found = os.lstat(task.path)
         except (FileNotFoundError, NotADirectoryError):
             # Where the disk went away, the photo did not.
-            lost = record is not None and not self._territory.is_reachable(task.path)
+            lost = record is not None and not self._territory.is_reachable(task.path, task.hint)
             return _Decision.NOTHING if lost else Remove(task.path)
         except OSError:
             # Its directory cannot be read: whether it is still there cannot be told, so it is.
@@ -335,15 +336,15 @@ class Indexer:
             raise PhotoError(
                 task.path, f"its content's id is that of another photo ({known.digest}); it is not indexed"
             )
-        has_vectors = self._index.encoded([identity])[0]
-        if known is not None and has_vectors:
+        lacking = self._index.lacking([identity])[0]
+        if known is not None and not lacking:
             return Bind(task.path, task.stat, identity)
         decoded = decode(data, task.path, min_side=self._min_side, max_pixels=self._max_pixels)
         task.photo = PhotoInfo(digest, decoded.width, decoded.height, decoded.format, decoded.taken_at, len(data))
-        if has_vectors:
+        if not lacking:
             # The mapping was emptied, the vectors were not.
-            return Encoded(Add(task.path, task.stat, task.photo), ())
-        task.inputs = tuple(encoder.preprocess(decoded.image) for encoder in self._encoders)
+            return Encoded(Add(task.path, task.stat, task.photo), {})
+        task.inputs = {name: self._encoders[name].preprocess(decoded.image) for name in lacking}
         return None
 
     def _fail(self, task: _Task, reason: str) -> None:
@@ -378,7 +379,7 @@ class Indexer:
 
     def _encode_batch(self, tasks: list[_Task]) -> None:
         try:
-            columns = [encoder.encode([task.inputs[n] for task in tasks]) for n, encoder in enumerate(self._encoders)]
+            vectors = self._vectors(tasks)
         except ModelError as error:
             if len(tasks) == 1:
                 self._fail_encoding(tasks[0], error)
@@ -387,12 +388,21 @@ class Indexer:
             for task in tasks:
                 self._encode_batch([task])
             return
-        for row, task in enumerate(tasks):
+        for task, of_task in zip(tasks, vectors, strict=True):
             assert task.stat is not None  # noqa: S101 - for the type checker
             assert task.photo is not None  # noqa: S101 - for the type checker
-            task.inputs = ()
-            vectors = tuple(column[row] for column in columns)
-            self._hand_to_commit(task, Encoded(Add(task.path, task.stat, task.photo), vectors))
+            task.inputs = {}
+            self._hand_to_commit(task, Encoded(Add(task.path, task.stat, task.photo), of_task))
+
+    def _vectors(self, tasks: list[_Task]) -> list[dict[str, NDArray[np.float32]]]:
+        """Return of each task a vector for each of its inputs, by the model's name."""
+        vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in tasks]
+        for name, encoder in self._encoders.items():
+            wanted = [n for n, task in enumerate(tasks) if name in task.inputs]
+            rows = encoder.encode([tasks[n].inputs[name] for n in wanted]) if wanted else ()
+            for n, row in zip(wanted, rows, strict=True):
+                vectors[n][name] = row
+        return vectors
 
     def _fail_encoding(self, task: _Task, error: ModelError) -> None:
         self._patiently(lambda: self._fail(task, f"the model {error.name} gives no vector for it: {error.reason}"))

@@ -285,24 +285,30 @@ class Daemon:
         from daemon.api.queries import Queries  # noqa: PLC0415
         from daemon.api.server import Server  # noqa: PLC0415
         from daemon.api.status import Status  # noqa: PLC0415
+        from daemon.api.upkeep import Upkeep  # noqa: PLC0415
         from daemon.encode.images import EXTENSIONS  # noqa: PLC0415
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
+        from daemon.verify.content import OwnBytes  # noqa: PLC0415
+        from daemon.verify.verifier import Verifier  # noqa: PLC0415
+        from daemon.watch.brake import Brake  # noqa: PLC0415
         from daemon.watch.filters import Filters  # noqa: PLC0415
         from daemon.watch.pending import Pending  # noqa: PLC0415
         from daemon.watch.reconcile import Recording  # noqa: PLC0415
         from daemon.watch.settle import Settle  # noqa: PLC0415
-        from daemon.watch.watcher import Brake, Watcher  # noqa: PLC0415
+        from daemon.watch.watcher import Watcher  # noqa: PLC0415
 
         settings = self._settings
         index = _build_index(settings, encoders, redis, milvus)
         settle = Settle(settings.watch.settle_seconds, settings.watch.pause_seconds)
         pending = Pending(settle)
+        filters = Filters(settings.watch.ignore, EXTENSIONS)
         watcher = Watcher(
             [(str(folder.path), folder.watch) for folder in settings.folders],
-            Filters(settings.watch.ignore, EXTENSIONS),
+            filters,
             pending,
             Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures),
+            index.mappings,
             brake=Brake(settings.watch.max_delete_ratio, settings.watch.max_delete_count),
             rescan_seconds=settings.watch.rescan_seconds,
             poll_seconds=settings.watch.poll_seconds,
@@ -330,18 +336,44 @@ class Daemon:
             encoders=encoders,
             stores=(redis, milvus),
         )
+
+        def is_shown(path: str) -> bool:
+            return watcher.folder_of(path) is not None
+
+        search = Search(index, is_shown)
         queries = Queries(
             index,
-            Search(index, lambda path: watcher.folder_of(path) is not None),
+            search,
             encoders,
+            watcher.is_unverified,
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
-        application = routes.build(
-            queries, status, max_bytes=settings.limits.max_file_bytes, default_limit=settings.search.limit
+        verifier = Verifier(
+            index,
+            pending,
+            watcher,
+            filters,
+            OwnBytes(
+                index,
+                search,
+                tuple(encoders.values()),
+                max_pixels=settings.limits.max_pixels,
+                max_limit=settings.search.max_limit,
+                is_shown=is_shown,
+            ),
         )
-        # The indexer before the watcher, whose first walk may need its queues emptied; the API last, when it has answers.
-        for service in (indexer, watcher, Server(application, settings.socket_path)):
+        application = routes.build(
+            queries,
+            status,
+            Upkeep(index, watcher, pending, status),
+            verifier,
+            max_bytes=settings.limits.max_file_bytes,
+            default_limit=settings.search.limit,
+        )
+        # The indexer before the watcher, whose first walk may need its queues emptied; the API when it has answers; the verifier
+        # last, so that the API does not wait for a verification when it stops.
+        for service in (indexer, watcher, Server(application, settings.socket_path), verifier):
             self._services.start(service)
         return _Built(status, indexer, pending, index, encoders)
 
@@ -368,6 +400,8 @@ class Daemon:
         log.info("encoded %d photos; %d changes were written", encoded, self._built.indexer.committed)
         for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
             log.warning("not indexed: %s: %s", failure.path, failure.reason)
+        for reason in self._built.status.reasons():
+            log.warning("the index may differ from the disk: %s", reason)
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,11 +1,15 @@
-"""The routes: /v1/search, /v1/status, /v1/health."""
+"""The routes of the HTTP interface: docs/http.md describes them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import math
 import os
+import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,10 +21,14 @@ from daemon.api import schema
 from daemon.errors import ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from daemon.api.queries import Queries
     from daemon.api.status import Status
+    from daemon.api.upkeep import Sync, Upkeep
+    from daemon.verify.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +36,11 @@ ERRORS = {
     "bad_request": 400,
     "not_found": 404,
     "not_in_library": 404,
+    "not_watched": 404,
+    "not_held": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
+    "busy": 409,
     "too_large": 413,
     "not_an_image": 422,
     "internal": 500,
@@ -38,14 +49,32 @@ ERRORS = {
 """Every error code, and the HTTP status it comes with."""
 
 
-def build(queries: Queries, status: Status, *, max_bytes: int, default_limit: int) -> Starlette:
+SYNC_SECONDS = 60.0
+"""How long a sync waits when the request does not say."""
+LONGEST_SYNC_SECONDS = 86_400.0
+POLL_SECONDS = 0.02
+POLL_SHARE = 0.1
+"""Looking through what is pending takes at most this share of the time that a sync waits."""
+
+
+def build(
+    queries: Queries, status: Status, upkeep: Upkeep, verifier: Verifier, *, max_bytes: int, default_limit: int
+) -> Starlette:
     """Return the application; a request body may have up to `max_bytes`."""
-    routes = _Routes(queries, status, max_bytes, default_limit)
+    routes = _Routes(queries, status, upkeep, verifier, max_bytes, default_limit)
     return Starlette(
         routes=[
             Route("/v1/search", routes.search, methods=["POST"]),
             Route("/v1/status", routes.status, methods=["GET"]),
             Route("/v1/health", routes.health, methods=["GET"]),
+            Route("/v1/sync", routes.sync, methods=["POST"]),
+            Route("/v1/failures", routes.failures, methods=["GET"]),
+            Route("/v1/failures/retry", routes.retry, methods=["POST"]),
+            Route("/v1/deletions", routes.deletions, methods=["GET"]),
+            Route("/v1/deletions/approve", routes.approve, methods=["POST"]),
+            Route("/v1/deletions/reject", routes.reject, methods=["POST"]),
+            Route("/metrics", routes.metrics, methods=["GET"]),
+            Route("/v1/verify", routes.verify, methods=["POST"]),
         ],
         exception_handlers={
             QueryError: _query_error,
@@ -60,9 +89,19 @@ def build(queries: Queries, status: Status, *, max_bytes: int, default_limit: in
 
 
 class _Routes:
-    def __init__(self, queries: Queries, status: Status, max_bytes: int, default_limit: int) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        status: Status,
+        upkeep: Upkeep,
+        verifier: Verifier,
+        max_bytes: int,
+        default_limit: int,
+    ) -> None:
         self._queries = queries
         self._status = status
+        self._upkeep = upkeep
+        self._verifier = verifier
         self._max_bytes = max_bytes
         self._default_limit = default_limit
 
@@ -80,6 +119,47 @@ class _Routes:
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
         return _respond(self._status.health())
+
+    async def metrics(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+        from daemon.api import metrics  # noqa: PLC0415 - 0.2 s of imports, for those alone who collect metrics
+
+        text = await run_in_threadpool(lambda: metrics.exposition(self._status.answer()))
+        return Response(text, media_type=metrics.CONTENT_TYPE)
+
+    async def sync(self, request: Request) -> Response:
+        seconds = _seconds(request.query_params.get("timeout"))
+        path = _text(await self._object(request), "path")
+        deadline = time.monotonic() + seconds
+        sync = await run_in_threadpool(self._upkeep.begin_sync, path)
+        complete = await _wait(sync, deadline, request)
+        return _respond(await run_in_threadpool(lambda: sync.answer(complete=complete)))
+
+    async def failures(self, request: Request) -> Response:
+        return await self._told(self._upkeep.failures, _asked_path(request, "path"))
+
+    async def retry(self, request: Request) -> Response:
+        return await self._told(self._upkeep.retry, _text(await self._object(request), "path"))
+
+    async def deletions(self, request: Request) -> Response:
+        return await self._told(self._upkeep.deletions, _asked_path(request, "folder"))
+
+    async def approve(self, request: Request) -> Response:
+        return await self._told(self._upkeep.approve, _text(await self._object(request), "folder", needed=True))
+
+    async def reject(self, request: Request) -> Response:
+        return await self._told(self._upkeep.reject, _text(await self._object(request), "folder", needed=True))
+
+    async def _told(self, answer: Callable[[str], schema.Answer], path: str) -> Response:
+        return _respond(await run_in_threadpool(answer, path))
+
+    async def _object(self, request: Request) -> dict[str, Any]:
+        return _json_object(await self._body(request) or b"{}")
+
+    async def verify(self, request: Request) -> Response:
+        asked = _json_object(await self._body(request))
+        deep, repair = _flag(asked, "deep"), _flag(asked, "repair")
+        report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
+        return _respond(schema.VerifyAnswer.model_validate(report))
 
     def _search_stored(self, body: bytes, limit: int, model: str) -> schema.SearchAnswer:
         asked = _json_object(body)
@@ -117,6 +197,44 @@ class _Routes:
         )
 
 
+async def _wait(sync: Sync, deadline: float, request: Request) -> bool:
+    """Return whether the sync came to its end before the deadline, the client's leaving and the daemon's end."""
+    while True:
+        began = time.monotonic()
+        if await run_in_threadpool(sync.finished):
+            return True
+        now = time.monotonic()
+        if now >= deadline or request.app.state.stopping or await request.is_disconnected():
+            return False
+        await asyncio.sleep(min(max(POLL_SECONDS, (now - began) / POLL_SHARE), deadline - now))
+
+
+def _seconds(given: str | None) -> float:
+    try:
+        seconds = SYNC_SECONDS if given is None else float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= LONGEST_SYNC_SECONDS:
+        raise QueryError("bad_request", f"the timeout must be a number of seconds, not {given!r}")
+    return seconds
+
+
+def _asked_path(request: Request, key: str) -> str:
+    """Return a path from the query string, whose escapes stand for the bytes of the name."""
+    fields = parse_qs(request.url.query, errors="surrogateescape")
+    path = fields.get(key, [""])[-1]
+    _check_path(path)
+    return path
+
+
+def _text(asked: dict[str, Any], key: str, *, needed: bool = False) -> str:
+    value = asked.get(key, "")
+    if not isinstance(value, str) or (needed and not value):
+        raise QueryError("bad_request", f"the body must be an object with a {key!r}, which is a path")
+    _check_path(value)
+    return value
+
+
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
@@ -145,6 +263,13 @@ def _whole_number(asked: dict[str, Any], key: str) -> int | None:
     return value
 
 
+def _flag(asked: dict[str, Any], key: str) -> bool:
+    value = asked.get(key, False)
+    if not isinstance(value, bool):
+        raise QueryError("bad_request", f"'{key}' must be true or false")
+    return value
+
+
 def _respond(answer: schema.Answer, status: int = 200) -> Response:
     return Response(answer.json_bytes(), status_code=status, media_type="application/json")
 
@@ -167,7 +292,7 @@ async def _model_error(_: Request, error: Exception) -> Response:
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    return _error("not_found", f"there is nothing at {request.url.path}; see /v1/search, /v1/status, /v1/health")
+    return _error("not_found", f"there is nothing at {request.url.path}; docs/http.md describes what there is")
 
 
 async def _not_allowed(request: Request, _: Exception) -> Response:

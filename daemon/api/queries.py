@@ -13,7 +13,7 @@ from daemon.encode.images import decode
 from daemon.errors import PhotoError, QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,11 +42,19 @@ class Queries:
     """Answers one question at a time for any number of threads. Raises QueryError, or StoreUnavailable."""
 
     def __init__(
-        self, index: Index, search: Search, encoders: Mapping[str, QueryEncoder], *, max_limit: int, max_pixels: int
+        self,
+        index: Index,
+        search: Search,
+        encoders: Mapping[str, QueryEncoder],
+        is_unverified: Callable[[str], bool],
+        *,
+        max_limit: int,
+        max_pixels: int,
     ) -> None:
         self._index = index
         self._search = search
         self._encoders = encoders
+        self._is_unverified = is_unverified
         self._max_limit = max_limit
         self._max_pixels = max_pixels
         self._collections = {collection.model: collection for collection in index.collections}
@@ -124,6 +132,7 @@ class Queries:
                     score=round(result.score, 6),
                     id=str(result.id),
                     paths=result.paths,
+                    unverified=[path for path in result.paths if self._is_unverified(path)],
                     width=result.photo.width,
                     height=result.photo.height,
                     format=result.photo.format,

@@ -43,6 +43,8 @@ class Result(BaseModel):
     id: str
     paths: list[str]
     """Every file that holds the photo."""
+    unverified: list[str]
+    """Those of them that cannot be told to be there: they are held as missing, or their folder is away."""
     width: int
     height: int
     format: str
@@ -64,10 +66,23 @@ class FolderStatus(BaseModel):
     watch: str
     """events, or poll."""
     state: str
-    """starting, watching, missing, unreadable, or held."""
+    """starting, watching, missing, unreadable, held, or kept."""
     files: int
+    watches: int
+    """Directories that the kernel tells of."""
+    unwatched: int
+    """Directories that are polled, because the kernel gave no watch for them."""
     held_deletions: int
     note: str
+
+
+class Reconcile(BaseModel):
+    """How far the walk under way has come."""
+
+    directory: str
+    files: int
+    of: int
+    """Files that the index has below the directory: about as many as will be met."""
 
 
 class LastReconcile(BaseModel):
@@ -119,6 +134,9 @@ class StatusAnswer(Answer):
     """Photos encoded since the start."""
     overflows: int
     """How often the kernel dropped events, and everything was compared anew."""
+    reconciles: int
+    """Walks since the start that went through."""
+    reconcile: Reconcile | None
     last_reconcile: LastReconcile | None
     models: list[ModelStatus]
     stores: list[StoreStatus]
@@ -126,3 +144,98 @@ class StatusAnswer(Answer):
 
 class HealthAnswer(Answer):
     status: Literal["ok", "degraded"]
+
+
+class HeldFolder(BaseModel):
+    folder: str
+    files: int
+    reason: str
+
+
+class Failure(BaseModel):
+    path: str
+    reason: str
+    attempts: int
+    since: str
+    """ISO 8601 in UTC: when its content was tried for the first time."""
+
+
+class SyncAnswer(Answer):
+    complete: bool
+    """Whether everything that was on disk at the moment of the call is in the index, or held, or failed."""
+    took_seconds: float
+    files: int
+    """Files of the index below the path."""
+    pending: int
+    """Paths still to go, where it is not complete."""
+    reasons: list[str]
+    held: list[HeldFolder]
+    failed: list[Failure]
+    """The first hundred."""
+    failures: int
+
+
+class FailuresAnswer(Answer):
+    failures: list[Failure]
+    total: int
+
+
+class RetryAnswer(Answer):
+    retried: int
+
+
+class HeldDeletions(BaseModel):
+    folder: str
+    state: str
+    """held, kept, missing or unreadable."""
+    reason: str
+    since: str
+    files: int
+    recorded: int
+    paths: list[str]
+
+
+class DeletionsAnswer(Answer):
+    folders: list[HeldDeletions]
+
+
+class DecisionAnswer(Answer):
+    folder: HeldDeletions
+    files: int
+    """Files that the decision is about."""
+
+
+class Difference(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    """One of KINDS in daemon/verify/report.py."""
+    count: int
+    what: str
+    """The kind in words."""
+    examples: list[str]
+
+
+class ModelVectors(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    vectors: int
+
+
+class VerifyAnswer(Answer):
+    model_config = ConfigDict(from_attributes=True)
+
+    took_seconds: float
+    files: int
+    photos: int
+    models: list[ModelVectors]
+    failures: int
+    deep: bool
+    sampled: int
+    """Photos that were read and asked for by their own bytes."""
+    pending: int
+    """Suspicions that could not be decided, since their files were still waiting for their turn."""
+    differences: list[Difference]
+    repaired: bool
+    mended: int

@@ -35,6 +35,8 @@ class Server:
 
     def __init__(self, app: Starlette, path: Path) -> None:
         self._path = path
+        self._state = app.state
+        self._state.stopping = False
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5, server_header=False
@@ -53,6 +55,8 @@ class Server:
         self._worker.check()
 
     def stop(self) -> None:
+        # Whoever waits for something is answered.
+        self._state.stopping = True
         self._server.should_exit = True
         self._worker.join()
         if self._socket is not None:

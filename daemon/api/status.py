@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from daemon.api.queries import QueryEncoder
     from daemon.index.index import Index
     from daemon.indexer import Indexer
+    from daemon.watch.folder import Pass, WatchedFolder
     from daemon.watch.pending import Pending
-    from daemon.watch.watcher import Pass, WatchedFolder, Watcher
+    from daemon.watch.watcher import Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Status:
         return watcher.walked and not watcher.busy and not len(self._pending) and not self._indexer.outage.reason
 
     def health(self) -> schema.HealthAnswer:
-        return schema.HealthAnswer(status="degraded" if self._reasons() else "ok")
+        return schema.HealthAnswer(status="degraded" if self.reasons() else "ok")
 
     def answer(self) -> schema.StatusAnswer:
         self._read_stores()
@@ -82,7 +83,7 @@ class Status:
         return schema.StatusAnswer(
             version=daemon.__version__,
             state=self._state(),
-            reasons=self._reasons(),
+            reasons=self.reasons(),
             uptime_seconds=round(time.monotonic() - self._started, 1),
             library=self._library,
             data_dir=self._data_dir,
@@ -97,6 +98,8 @@ class Status:
             held_deletions=sum(folder.held_deletions for folder in folders),
             encoded=sum(encoder.encoded for encoder in self._encoders.values()),
             overflows=sum(folder.watch.overflows for folder in self._watcher.folders),
+            reconciles=self._watcher.reconciles,
+            reconcile=self._reconcile(),
             last_reconcile=_last(passes),
             models=[
                 schema.ModelStatus(
@@ -125,16 +128,16 @@ class Status:
             return
 
     def _state(self) -> Literal["up to date", "indexing", "degraded", "starting"]:
-        if self._reasons():
+        if self.reasons():
             return "degraded"
         if not self._watcher.walked and not len(self._pending):
             return "starting"
         return "up to date" if self.idle else "indexing"
 
-    def _reasons(self) -> list[str]:
+    def reasons(self) -> list[str]:
+        """Return why the index may differ from the disk for now, a sentence each."""
         reasons = [self._indexer.outage.reason] if self._indexer.outage.reason else []
-        unwell = ("missing", "unreadable", "held")
-        return reasons + [f"{folder.path}: {folder.note}" for folder in self._watcher.folders if folder.state in unwell]
+        return reasons + [f"{folder.path}: {folder.note}" for folder in self._watcher.folders if folder.asks]
 
     def _folder(self, folder: WatchedFolder) -> schema.FolderStatus:
         return schema.FolderStatus(
@@ -142,9 +145,19 @@ class Status:
             watch=folder.mode,
             state=folder.state,
             files=self._below.get(folder.path, 0),
+            watches=folder.watch.watches,
+            unwatched=len(folder.watch.refused),
             held_deletions=folder.held,
             note=folder.note,
         )
+
+    def _reconcile(self) -> schema.Reconcile | None:
+        directory = self._watcher.walking
+        if not directory:
+            return None
+        folder = self._watcher.folder_of(directory)
+        of = self._below.get(folder.path, 0) if folder is not None and folder.path == directory else 0
+        return schema.Reconcile(directory=directory, files=self._watcher.files_walked, of=of)
 
     def _store(self, store: Store) -> schema.StoreStatus:
         outage = self._indexer.outage

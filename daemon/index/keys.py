@@ -46,6 +46,11 @@ class Keys:
         """Hash: path -> JSON of why it is not indexed."""
         return self.prefix + b":failures"
 
+    @property
+    def folders(self) -> bytes:
+        """Hash: watched folder -> JSON of what is remembered of it."""
+        return self.prefix + b":folders"
+
     def file(self, path: str) -> bytes:
         """Hash: id, size, mtime_ns, device, inode."""
         return self.prefix + b":file:" + os.fsencode(path)

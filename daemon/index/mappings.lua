@@ -105,7 +105,7 @@ function change.page(a)
   for i, path in ipairs(paths) do
     local file = redis.call('HMGET', file_key(path), 'size', 'mtime_ns', 'inode')
     page[2 * i - 1] = path
-    page[2 * i] = file[1] and (file[1] .. ' ' .. file[2] .. ' ' .. file[3]) or ''
+    page[2 * i] = file[1] and file[2] and file[3] and (file[1] .. ' ' .. file[2] .. ' ' .. file[3]) or ''
   end
   return page
 end

@@ -15,11 +15,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from daemon.changes import FileStat, PhotoInfo
+from daemon.changes import FileStat, PhotoInfo, Remembered
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from daemon.index.keys import Keys
 
@@ -131,9 +131,7 @@ class Mappings:
         except (ValueError, TypeError) as error:
             # What redis-py says of it may quote a password.
             raise StoreRefused("Redis", self.url, "is no URL of a Redis server; check redis.url") from error
-        self._script = self._redis.register_script(
-            resources.files("daemon.index").joinpath("mappings.lua").read_text(encoding="utf-8")
-        )
+        self._script = self._redis.register_script(_text("mappings.lua"))
 
     def close(self) -> None:
         self._redis.close()
@@ -163,7 +161,7 @@ class Mappings:
             for path in paths:
                 pipe.hmget(self.keys.file(path), "id", "size", "mtime_ns", "device", "inode")
             rows = pipe.execute()
-        return [FileRecord(int(row[0]), FileStat(*map(int, row[1:]))) if row[0] is not None else None for row in rows]
+        return [None if None in row else FileRecord(int(row[0]), FileStat(*map(int, row[1:]))) for row in rows]
 
     def paths_by_inode(self, stats: Sequence[FileStat]) -> list[str | None]:
         """Return the path last recorded for each device and inode."""
@@ -233,6 +231,22 @@ class Mappings:
         with self._errors():
             value = cast("bytes | None", self._redis.hget(self.keys.failures, os.fsencode(path)))
         return Failure(path=path, **json.loads(value)) if value is not None else None
+
+    # What is remembered of the watched folders
+
+    def recall(self, folder: str) -> Remembered:
+        with self._errors():
+            value = cast("bytes | None", self._redis.hget(self.keys.folders, os.fsencode(folder)))
+        return Remembered(**json.loads(value)) if value is not None else Remembered()
+
+    def remember(self, folder: str, remembered: Remembered) -> None:
+        with self._errors():
+            self._redis.hset(self.keys.folders, os.fsencode(folder), json.dumps(asdict(remembered)))
+
+    def all_photos(self) -> set[int]:
+        """Return the id of every photo."""
+        with self._errors():
+            return set(map(int, self._redis.sscan_iter(self.keys.photos, count=PAGE)))
 
     # Which vectors are there
 
@@ -327,6 +341,16 @@ class Mappings:
                 self._script(keys=[self.keys.prefix], args=["forget", photo, *collections], client=pipe)
             pipe.execute()
 
+    def script(self, file: str) -> Callable[..., list[Any]]:
+        """Return a script of this package as a function: its key is the library's prefix, its arguments are the function's."""
+        registered = self._redis.register_script(_text(file))
+
+        def run(*args: str | bytes | int) -> list[Any]:
+            with self._errors():
+                return cast("list[Any]", registered(keys=[self.keys.prefix], args=args))
+
+        return run
+
     def _run(self, *args: str | bytes | int) -> list[bytes]:
         with self._errors():
             return cast("list[bytes]", self._script(keys=[self.keys.prefix], args=args))
@@ -346,6 +370,8 @@ class Mappings:
             raise StoreUnavailable("Redis", self.url, "cannot be reached") from error
         except redis.exceptions.ResponseError as error:
             raise _refusal(self.url, error) from error
+        except redis.exceptions.InvalidResponse as error:
+            raise StoreUnavailable("Redis", self.url, "does not answer as Redis does") from error
 
 
 _WAITING = re.compile(r"\b(MISCONF|OOM|NOREPLICAS|BUSY|LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN)\b")
@@ -359,6 +385,10 @@ def _refusal(url: str, error: redis.exceptions.ResponseError) -> StoreError:
     if _WAITING.search(f"{error.status_code} {said}"):
         return StoreUnavailable("Redis", url, f"cannot be written now: {said}")
     return StoreRefused("Redis", url, f"refuses a command: {said}")
+
+
+def _text(file: str) -> str:
+    return resources.files("daemon.index").joinpath(file).read_text(encoding="utf-8")
 
 
 def shown(url: str) -> str:
@@ -375,9 +405,9 @@ def shown(url: str) -> str:
 
 
 def _photo_info(fields: dict[bytes, bytes]) -> PhotoInfo | None:
-    if not fields:
-        return None
     text = {key.decode(): value.decode() for key, value in fields.items()}
+    if not text.keys() >= {"digest", "width", "height", "format", "taken_at", "bytes"}:
+        return None
     return PhotoInfo(
         digest=text["digest"],
         width=int(text["width"]),

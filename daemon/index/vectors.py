@@ -6,13 +6,16 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daemon.errors import StoreRefused, StoreUnavailable
+from daemon.errors import StoreError, StoreRefused, StoreUnavailable
+from daemon.index.milvus_lite_server import EVERY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +26,9 @@ log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 512
 """Rows Milvus Lite may hold unflushed: each costs every search some 50 microseconds."""
-ID_PAGE = 10_000
+ID_PAGE = 16_384
+"""The most that Milvus gives at once."""
+LOAD_POLL_SECONDS = 0.02
 GRPC_OPTIONS = {
     # gRPC shares its reconnect back-off between all channels to an address; after a long outage that is two minutes.
     "grpc.use_local_subchannel_pool": 1,
@@ -48,6 +53,12 @@ INDEXES: dict[str, dict[str, Any]] = {
 CANNOT_CONNECT, NOT_FOUND, NOT_LOADED = 2, 100, 101
 """Codes of a MilvusException: the server is away; the collection was dropped, or not made yet; it was not loaded since the
 server started."""
+CLOSED_CHANNEL = "closed channel"
+"""What a call says whose connection pymilvus has meanwhile replaced for another thread."""
+NO_SPACE = re.compile(os.strerror(errno.ENOSPC), re.IGNORECASE)
+"""A server written in Go says it in lower case."""
+SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\]")
+"""How Milvus Lite says that the system, and not the request, is in its way: a disk, a permission, descriptors or memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +108,8 @@ class Vectors:
 
     def loaded(self, collection: str) -> bool:
         """Whether the collection can be asked; a server that was started again has loaded none."""
-        from pymilvus.client.types import LoadState  # noqa: PLC0415
-
         with self._milvus() as client:
-            return bool(client.get_load_state(collection, **self._call)["state"] == LoadState.Loaded)
+            return self._is_loaded(client, collection)
 
     # Collections
 
@@ -112,17 +121,30 @@ class Vectors:
         with self._milvus() as client:
             created = not client.has_collection(collection, **self._call)
             if created:
-                self._create(client, collection, dim, metric)
+                self._create(client, collection, dim)
             self._check_dimension(client, collection, dim)
             if not client.list_indexes(collection, **self._call):
-                # Its making was cut short.
-                client.create_index(collection, self._index_params(metric), **self._call)
-            # Milvus Lite reopens a collection that has an index as released.
-            client.load_collection(collection, **self._call)
+                # Loading waits for the index; pymilvus would first sleep for half a second.
+                client.create_index(collection, self._index_params(metric), sync=False, **self._call)
+            self._load(client, collection)
             self._point(client, alias, collection)
         return bool(created)
 
-    def _create(self, client: Any, collection: str, dim: int, metric: str) -> None:
+    def _load(self, client: Any, collection: str) -> None:
+        """Load the collection, which Milvus Lite reopens as released; a large one takes a server longer than one call may."""
+        client.load_collection(collection, _async=True, **self._call)
+        deadline = time.monotonic() + self._timeout
+        while not self._is_loaded(client, collection):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable("Milvus", self.url, "is still loading its collections")
+            time.sleep(LOAD_POLL_SECONDS)
+
+    def _is_loaded(self, client: Any, collection: str) -> bool:
+        from pymilvus.client.types import LoadState  # noqa: PLC0415
+
+        return bool(client.get_load_state(collection, **self._call)["state"] == LoadState.Loaded)
+
+    def _create(self, client: Any, collection: str, dim: int) -> None:
         from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - 0.8 s of imports, paid once and only by the daemon
 
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -130,13 +152,7 @@ class Vectors:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
         for name in ("taken_at", "width", "height"):
             schema.add_field(name, DataType.INT64)
-        client.create_collection(
-            collection,
-            schema=schema,
-            index_params=self._index_params(metric),
-            consistency_level="Session",
-            **self._call,
-        )
+        client.create_collection(collection, schema=schema, consistency_level="Session", **self._call)
 
     def _index_params(self, metric: str) -> Any:
         from pymilvus import MilvusClient  # noqa: PLC0415
@@ -225,14 +241,17 @@ class Vectors:
 
     def ids(self, collection: str) -> set[int]:
         """Return the id of every vector in the collection."""
-        found: set[int] = set()
         with self._milvus() as client:
+            if self._embedded:
+                rows = client.query(collection, filter=EVERY_ID, output_fields=["id"], **self._call)
+                return {int(row["id"]) for row in rows}
+            found: set[int] = set()
             # The iterator's first request knows no deadline: it is not made of a server that hangs.
             client.get_server_version(**self._call)
             pages = client.query_iterator(
                 collection,
                 batch_size=ID_PAGE,
-                filter="id >= 0",
+                filter=EVERY_ID,
                 output_fields=["id"],
                 consistency_level="Strong",
                 **self._call,
@@ -242,7 +261,7 @@ class Vectors:
                     found.update(int(row["id"]) for row in page)
             finally:
                 pages.close()
-        return found
+            return found
 
     # The client
 
@@ -256,7 +275,7 @@ class Vectors:
         """Give the client, and say in our words what pymilvus and gRPC say in theirs."""
         try:
             yield self._connected()
-        except StoreRefused:
+        except StoreError:
             raise
         except Exception as error:
             raise self._translated(error) from error
@@ -282,16 +301,32 @@ class Vectors:
         import grpc  # noqa: PLC0415
         from pymilvus.exceptions import MilvusException  # noqa: PLC0415
 
-        if isinstance(error, grpc.RpcError | grpc.FutureTimeoutError | OSError):
+        if CLOSED_CHANNEL in str(error):
+            return StoreUnavailable("Milvus", self.url, "cannot be reached")
+        # pymilvus gives up retrying with gRPC's code in the place of Milvus's.
+        if isinstance(error, grpc.RpcError | grpc.FutureTimeoutError | OSError) or isinstance(
+            getattr(error, "code", None), grpc.StatusCode
+        ):
             return StoreUnavailable("Milvus", self.url, "does not answer in time")
         if not isinstance(error, MilvusException):
             return error
-        if error.code == CANNOT_CONNECT:
-            return StoreUnavailable("Milvus", self.url, "cannot be reached")
-        if error.code in (NOT_FOUND, NOT_LOADED):
-            # A recovery makes it, or loads it after the server was started again.
-            return StoreUnavailable("Milvus", self.url, "has its collections not ready yet")
-        if os.strerror(errno.ENOSPC) in error.message:
-            return StoreUnavailable("Milvus", self.url, "cannot be written now: no space is left on its disk")
+        if reason := _reason_to_wait(error):
+            return StoreUnavailable("Milvus", self.url, reason)
         said = error.message.strip().splitlines() or [f"error {error.code}"]
         return StoreRefused("Milvus", self.url, f"refuses a call: {said[0]}")
+
+
+def _reason_to_wait(error: Any) -> str | None:
+    """Return what keeps Milvus from doing for now what it was asked; None when it will not do it later either."""
+    if error.code == CANNOT_CONNECT:
+        return "cannot be reached"
+    if error.code in (NOT_FOUND, NOT_LOADED):
+        # A recovery makes it, or loads it after the server was started again.
+        return "has its collections not ready yet"
+    if NO_SPACE.search(error.message):
+        return "cannot be written now: no space is left on its disk"
+    if trouble := SYSTEM_ERROR.search(error.message):
+        return f"cannot use its files now: {os.strerror(int(trouble[1])).lower()}"
+    if error.retriable:
+        return f"cannot do it now: {error.message.strip().partition(chr(10))[0]}"
+    return None

@@ -1,11 +1,17 @@
-"""Which file systems raise events for every change, told by their type."""
+"""The file systems that a folder lies on: whether they raise events for every change, and whether they are still there."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NETWORK_TYPES = frozenset(
     [
@@ -45,8 +51,13 @@ class Mount:
     @property
     def remote(self) -> bool:
         """Whether changes may be made without an event here."""
-        # fuseblk is a local disk (NTFS, exFAT) behind FUSE.
-        return self.type in NETWORK_TYPES or self.type == "fuse" or self.type.startswith("fuse.")
+        return is_remote(self.type)
+
+
+def is_remote(kind: str) -> bool:
+    """Whether a file system of this type may be changed without an event here."""
+    # fuseblk is a local disk (NTFS, exFAT) behind FUSE.
+    return kind in NETWORK_TYPES or kind == "fuse" or kind.startswith("fuse.")
 
 
 def mount_of(path: str, mountinfo: str | None = None) -> Mount:
@@ -65,6 +76,55 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
     while at in children:
         at, found = min(reversed(children.pop(at)), key=lambda child: len(child[1].point))
     return found
+
+
+def volumes(folder: str) -> dict[str, str]:
+    """Return `folder` and every mount point below it, each with what tells its file system from another one.
+
+    That is the type, the id that statfs(2) gives (of many file systems it stays the same across reboots), and the inode of the top
+    directory; nothing (an empty string) where it cannot be told.
+    """
+    real, table = os.path.realpath(folder), _mountinfo()
+    found = {folder: mount_of(folder, table).type}
+    for _, _, mount in (_parsed(line) for line in table.split("\n") if line):
+        if mount.point != real and _lies_in(mount.point, real):
+            found[folder + mount.point[len(real) :]] = mount.type
+    return {path: _identity(path, kind) for path, kind in found.items()}
+
+
+def _identity(path: str, kind: str) -> str:
+    try:
+        return f"{kind} {os.statvfs(path).f_fsid:x} {os.stat(path).st_ino}"
+    except OSError:
+        return ""
+
+
+def volume_of(path: str, tops: Iterable[str]) -> str | None:
+    """Return the innermost of the directories `tops` that `path` lies in."""
+    return max((top for top in tops if _lies_in(path, top)), key=len, default=None)
+
+
+class MountTable:
+    """Tells when something was mounted or unmounted: proc_pid_mounts(5)."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._file: int | None = None
+
+    def open(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            self._poll.register(self._file, select.POLLPRI)
+
+    def changed(self) -> bool:
+        """Whether the table has changed since the last time this was asked."""
+        return bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._poll.unregister(self._file)
+            os.close(self._file)
+            self._file = None
 
 
 def _lies_in(path: str, directory: str) -> bool:

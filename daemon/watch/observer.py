@@ -6,11 +6,13 @@ ignored, watches that the kernel refuses, and a queue that overflows without a w
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import threading
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -20,6 +22,7 @@ from watchdog.events import (
     FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
+    FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -29,32 +32,78 @@ from watchdog.observers.inotify import InotifyFullEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import (
     CallbackId,
     InotifyConstants,
+    InotifyEvent,
     InotifyFD,
     Mask,
     WatchCallback,
     WatchDescriptor,
+    inotify_rm_watch,
 )
-from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
+from watchdog.observers.inotify_move_event_grouper import (
+    GroupedInotifyEvent,
+    InotifyMoveEventGrouper,
+    PathedInotifyEvent,
+)
+from watchdog.utils.delayed_queue import DelayedQueue
 
 from daemon.changes import Hint
 from daemon.watch.filters import NO_MEDIA, Filters
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 log = logging.getLogger(__name__)
 
 EVENT_TYPES: list[type[FileSystemEvent]] = [
-    FileCreatedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent, FileAttribEvent,
+    FileCreatedEvent, FileModifiedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent, FileAttribEvent,
     DirCreatedEvent, DirMovedEvent, DirDeletedEvent,
 ]  # fmt: skip
+HINTS = {
+    "created": Hint.CREATED,
+    "attrib": Hint.CREATED,
+    "modified": Hint.WRITTEN,
+    "closed": Hint.CLOSED,
+    "moved": Hint.GONE,
+    "deleted": Hint.GONE,
+}
+"""What an event says of the path it names first; a move is told of the other as CLOSED."""
 MASK = Mask(
     InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_MODIFY
     | InotifyConstants.IN_CLOSE_WRITE
     | InotifyConstants.IN_MOVE
     | InotifyConstants.IN_DELETE
     | InotifyConstants.IN_DELETE_SELF
     | InotifyConstants.IN_ATTRIB
+    | InotifyConstants.IN_EXCL_UNLINK
+    | InotifyConstants.IN_ONLYDIR
 )
-"""What can change a photo. Not IN_OPEN and IN_CLOSE_NOWRITE: our own reading would raise them; not IN_MODIFY: a close follows, but
-for truncate(2) and writes through mmap, which the next full walk finds."""
+"""What can change a photo, and not what happens to one that was deleted or replaced while it is still open. Not IN_OPEN and
+IN_CLOSE_NOWRITE: our own reading would raise them. What is written through mmap raises nothing until the mapping and its
+descriptor are closed. What is written through another hard link is told under that name: the next full walk finds the others."""
+MARK = os.fsencode(NO_MEDIA)
+CAME_OR_WENT = InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVE
+NEW_DIRECTORY = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)
+READ_BYTES = 16_384 * 32
+"""A whole queue of the kernel's usual length, so that a reader who had to wait for its turn catches up in one read."""
+
+
+@dataclass(unsafe_hash=True, frozen=True)
+class _Marker(InotifyEvent):
+    """Goes the way of an event, behind all that were read before it."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+
+
+class _Reached(FileSystemEvent):
+    """A marker that is about to be told. Equal to no other: watchdog drops the second of two equal events."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __init__(self, reached: threading.Event) -> None:
+        super().__init__("")
+        self.reached = reached
 
 
 class Listener(Protocol):
@@ -67,84 +116,109 @@ class Listener(Protocol):
         """Anything below `directory` may differ."""
 
 
+class _LatestFirst(DelayedQueue[GroupedInotifyEvent]):
+    """A queue that is looked through from its new end: the two halves of a move come one after the other."""
+
+    def _index_and_item(
+        self, predicate: Callable[[GroupedInotifyEvent], bool]
+    ) -> tuple[int, GroupedInotifyEvent] | None:
+        for index, (item, *_) in zip(range(len(self._queue) - 1, -1, -1), reversed(self._queue), strict=True):
+            if predicate(item):
+                return index, item
+        return None
+
+
+class _MoveEvents(InotifyMoveEventGrouper):
+    """Pairs the two halves of a move; what comes from outside the folder is known at once to have no other half.
+
+    watchdog's looks through all that waits, twice for each file that is moved: 20,000 photos moved in overflowed the queue.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue = _LatestFirst(self.delay)
+        self._departed: dict[int, PathedInotifyEvent] = {}
+        """By cookie, those that wait for their other half."""
+
+    def put_event(self, event: PathedInotifyEvent) -> None:
+        if event.ev.is_moved_from:
+            self._departed[event.ev.cookie] = event
+        super().put_event(event)
+
+    def read_event(self) -> GroupedInotifyEvent | None:
+        event = super().read_event()
+        if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_from:
+            self._departed.pop(event.ev.cookie, None)
+        return event
+
+    def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
+        return self._departed.get(cookie)
+
+    def _group_moved_to_event(self, to_event: PathedInotifyEvent) -> GroupedInotifyEvent:
+        if self._departed.pop(to_event.ev.cookie, None) is None:
+            return to_event
+        return super()._group_moved_to_event(to_event)
+
+
 @dataclass
 class _WatchGroup(InotifyWatchGroup):
-    """The inotify watches of one folder, without those of ignored directories."""
+    """The inotify watches of one folder, without those of what is not looked into.
+
+    That is what is ignored by its name, and all below a directory that is marked; that one itself is watched for its mark to go.
+    """
 
     admits: Any = None
     lost: Any = None
     refused: dict[bytes, int] = field(default_factory=dict)
     """Directories the kernel gave no watch for, with the errno."""
+    _move_event_grouper: InotifyMoveEventGrouper = field(default_factory=_MoveEvents, init=False)
+
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.name == MARK and event.mask & CAME_OR_WENT:
+            self._follow_mark(event.wd)
+        elif event.is_attrib and event.is_directory and event.name and self._is_refused(event):
+            # It may be readable now: as good as new.
+            event = InotifyEvent(event.wd, NEW_DIRECTORY, 0, event.name)
+        super().on_event(event)
 
     def on_queue_overflow(self) -> None:
-        super().on_queue_overflow()
+        """Watch what is there now, and have it walked.
+
+        watchdog takes all watches back first, and the kernel says so of each: above 16,384 directories that is the next overflow. It
+        also drops what was read and not yet told, which is as true as before.
+        """
+        log.warning("%s: the kernel dropped events, so it is walked", os.fsdecode(self.path))
+        with self._lock:
+            if not self.is_active:
+                return
+            stale = set(self._active_callbacks_by_watch)
+            # Without its root it is armed no longer, and that is noticed.
+            with contextlib.suppress(OSError):
+                stale -= self._watch_all(self.path)
+            self._remove_callbacks(list(stale))
         self.lost()
 
-    def _add_all_callbacks(self, path: bytes) -> None:
-        self._add_callback(path)
-        if not os.path.isdir(path) or (path != self.path and not self.admits(os.fsdecode(path))):
-            return
-        for root, names, _ in os.walk(path):
-            names[:] = [name for name in names if self.admits(os.fsdecode(os.path.join(root, name)))]
-            for name in names:
-                directory = os.path.join(root, name)
-                if not os.path.islink(directory):
-                    self._add_callback(directory)
-
-    def _add_callback(self, path: bytes) -> None:
-        mask = self.event_mask
-        if path == self.path:
-            # The folder itself may be named by a symbolic link.
-            mask = Mask(mask & ~InotifyConstants.IN_DONT_FOLLOW)
-        elif not self.admits(os.fsdecode(path)):
-            return
-        try:
-            wd = self._inotify_fd.add_callback(path, mask, self._callback, self._id)
-        except OSError as error:
-            if path == self.path:
-                raise
-            self.refused.pop(path, None)
-            if error.errno in (errno.ENOSPC, errno.EACCES, errno.ENOMEM):
-                self.refused[path] = error.errno
-            return
-        self.refused.pop(path, None)
-        before = self._active_callbacks_by_watch.get(wd)
-        if before is not None and self._active_callbacks_by_path.get(before) == wd:
-            # The same directory, come back under another name.
-            del self._active_callbacks_by_path[before]
-        self._active_callbacks_by_path[path] = wd
-        self._active_callbacks_by_watch[wd] = path
-
-    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        path = self._active_callbacks_by_watch.pop(wd, None)
-        # Another directory may have taken its path, and be gone from there as well: the original ends its thread on that.
-        if path is not None and self._active_callbacks_by_path.get(path) == wd:
-            del self._active_callbacks_by_path[path]
-
-    def _move_watches(self, move_src_path: bytes, move_dst_path: bytes) -> bool:
-        was_watched = super()._move_watches(move_src_path, move_dst_path)
-        if was_watched and not self.admits(os.fsdecode(move_dst_path)):
-            self._remove_callbacks(self._below(move_dst_path))
-        return was_watched
+    def mark(self, marker: _Marker) -> None:
+        """Send a marker after the events that were read until now."""
+        with self._lock:
+            self._move_event_grouper.put_event(PathedInotifyEvent(marker, self.path))
 
     def forget(self, path: bytes) -> None:
         """Watch a directory no longer that was moved out; what lies at its path by now is watched anew."""
         with self._lock:
             if not self.is_active:
                 return
-            self._remove_callbacks(self._below(path))
+            self._unwatch(path)
             if os.path.isdir(path) and not os.path.islink(path):
-                self._add_all_callbacks(path)
+                self._watch_all(path)
 
     def watch_refused(self) -> None:
         """Try again what the kernel gave no watch for."""
         with self._lock:
             for path in list(self.refused) if self.is_active else ():
-                self._add_all_callbacks(path)
-
-    def _below(self, path: bytes) -> list[WatchDescriptor]:
-        prefix = path + os.fsencode(os.sep)
-        return [wd for wd, at in self._active_callbacks_by_watch.items() if at == path or at.startswith(prefix)]
+                # What lies below may have appeared unseen; it is looked through only where it can be watched now.
+                if path in self.refused and self._watch(path) is not None:
+                    self._watch_all(path)
 
     @property
     def watches_root(self) -> bool:
@@ -155,14 +229,159 @@ class _WatchGroup(InotifyWatchGroup):
     def watches(self) -> int:
         return len(self._active_callbacks_by_watch)
 
+    # With the lock held
+
+    def _add_all_callbacks(self, path: bytes) -> None:
+        self._watch_all(path)
+
+    def _watch_all(self, path: bytes) -> set[WatchDescriptor]:
+        """Watch a directory and what is looked into below it; return the watches. OSError when it is the root and cannot be."""
+        if not self._is_looked_into(path):
+            return set()
+        watches = {self._watch(path)}
+        # Each is watched before it is read: what appears meanwhile is in the one or the other.
+        for root, names, files in os.walk(path):
+            if MARK in files or MARK in names:
+                names.clear()
+            names[:] = [name for name in names if self.admits(os.fsdecode(os.path.join(root, name)))]
+            directories = (os.path.join(root, name) for name in names)
+            watches |= {self._watch(directory) for directory in directories if not os.path.islink(directory)}
+        return {watch for watch in watches if watch is not None}
+
+    def _watch(self, path: bytes) -> WatchDescriptor | None:
+        mask = self.event_mask
+        if path == self.path:
+            # The folder itself may be named by a symbolic link.
+            mask = Mask(mask & ~InotifyConstants.IN_DONT_FOLLOW)
+        self.refused.pop(path, None)
+        try:
+            wd = self._inotify_fd.add_callback(path, mask, self._callback, self._id)
+        except OSError as error:
+            if path == self.path:
+                raise
+            if error.errno in (errno.ENOSPC, errno.EACCES, errno.ENOMEM):
+                self.refused[path] = error.errno
+            return None
+        before = self._active_callbacks_by_watch.get(wd)
+        if before is not None and self._active_callbacks_by_path.get(before) == wd:
+            # The same directory, come back under another name.
+            del self._active_callbacks_by_path[before]
+        self._active_callbacks_by_path[path] = wd
+        self._active_callbacks_by_watch[wd] = path
+        return wd
+
+    def _unwatch(self, path: bytes, *, itself: bool = True) -> None:
+        """Hold no watch below a directory any more."""
+        below = path + os.fsencode(os.sep)
+        gone = [
+            wd for wd, at in self._active_callbacks_by_watch.items() if at.startswith(below) or (itself and at == path)
+        ]
+        self._remove_callbacks(gone)
+        for refused in [at for at in self.refused if at.startswith(below) or (itself and at == path)]:
+            del self.refused[refused]
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        # Another directory may have taken its path, and be gone from there as well: the original ends its thread on that.
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
+
+    def _move_watches(self, move_src_path: bytes, move_dst_path: bytes) -> bool:
+        was_watched = super()._move_watches(move_src_path, move_dst_path)
+        if was_watched and not self._is_looked_into(move_dst_path):
+            self._unwatch(move_dst_path)
+        elif was_watched and self.refused:
+            # Some of those may have come along, and have another path now.
+            self._unwatch(move_src_path)
+            self._watch_all(move_dst_path)
+        return was_watched
+
+    def _is_looked_into(self, path: bytes) -> bool:
+        """Whether a directory belongs to what is watched, given that the one above it is watched."""
+        return path == self.path or (self.admits(os.fsdecode(path)) and not _is_marked(os.path.dirname(path)))
+
+    # From the reader
+
+    def _follow_mark(self, wd: WatchDescriptor) -> None:
+        with self._lock:
+            directory = self._active_callbacks_by_watch.get(wd)
+            if directory is None or not self.is_active:
+                return
+            if _is_marked(directory):
+                self._unwatch(directory, itself=False)
+            else:
+                # Before anybody is told, and walks it.
+                self._watch_all(directory)
+
+    def _is_refused(self, event: InotifyEvent) -> bool:
+        with self._lock:
+            return self._build_event_source_path(event) in self.refused
+
+
+def _is_marked(directory: bytes) -> bool:
+    return os.path.lexists(os.path.join(directory, MARK))
+
+
+@dataclass(frozen=True)
+class _WhenRead(WatchCallback):
+    """Sends a marker on its way when the kernel's word of a watch that was taken back is read."""
+
+    group: _WatchGroup
+    marker: _Marker
+
+    def on_event(self, event: InotifyEvent) -> None:
+        pass
+
+    def on_queue_overflow(self) -> None:
+        pass
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:  # noqa: ARG002 - it is our own
+        self.group.mark(self.marker)
+
 
 class _Inotify(InotifyFD):
-    """An inotify instance in which a directory may be met twice: by its own event, and by that of the one above it."""
+    """An inotify instance that says once that a file is being written, however many pieces it is written in.
+
+    A directory may be met twice in it: by its own event, and by that of the one above it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         # Else an instance that is closed before its thread has begun to read leaks its file descriptors.
         self._is_reading = False
+
+    def read_events(self, *, event_buffer_size: int = READ_BYTES) -> list[InotifyEvent]:
+        """Read what the kernel has, without the writes to a file that the event before has already told of.
+
+        The kernel merges neighbours alone. Four writers of 64 KiB pieces, at the speed of memory, raise events faster than Python
+        can hand them on one by one: the queue overflowed every time, and does not when they are merged here.
+        """
+        events: list[InotifyEvent] = []
+        being_written: dict[tuple[int, bytes], bool] = {}
+        for wd, mask, cookie, name in self._parse_event_buffer(self._read_event_buffer(event_buffer_size)):
+            if mask == InotifyConstants.IN_MODIFY:
+                if being_written.get((wd, name)):
+                    continue
+                being_written[wd, name] = True
+            elif name:
+                being_written[wd, name] = mask == InotifyConstants.IN_CREATE
+            if wd != -1 or mask & InotifyConstants.IN_Q_OVERFLOW:
+                events.append(InotifyEvent(wd, mask, cookie, name))
+        return events
+
+    def when_read(self, callback: WatchCallback) -> None:
+        """Have `on_watch_deleted` called by the reader when all that has happened until now was read; OSError without a watch.
+
+        A watch is set on what is nobody else's, this instance's own pipe, and taken back: the kernel says so behind all it had to
+        say before. So nothing need be written anywhere to learn how far the reader is.
+        """
+        mask = Mask(InotifyConstants.IN_DELETE_SELF)
+        with self._lock:
+            if self._closed:
+                return
+            watch = self._get_or_create_watch(b"/proc/self/fd/%d" % self._kill_r, mask)
+            watch.callbacks[CallbackId(id(callback))] = callback
+            inotify_rm_watch(self._inotify_fd, watch.wd)
 
     def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         watch = self._get_or_create_watch(path, mask)
@@ -197,6 +416,9 @@ class _Emitter(InotifyFullEmitter):
         )
 
     def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = True) -> None:
+        if isinstance(event, PathedInotifyEvent) and isinstance(event.ev, _Marker):
+            self._event_queue.put((_Reached(event.ev.reached), self.watch))
+            return
         # Its watches would go on to tell of what happens elsewhere, under the path it had here.
         if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_from and event.ev.is_directory and self.group:
             self.group.forget(event.path)
@@ -210,20 +432,24 @@ class _Handler(FileSystemEventHandler):
         self._watch = watch
 
     def dispatch(self, event: FileSystemEvent) -> None:
+        if isinstance(event, _Reached):
+            event.reached.set()
+            return
         source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
+        self._mark(event, source, target)
         if event.is_directory:
             self._directory(event, source, target)
             return
         if target:
-            self._file(target, Hint.CLOSED)
-        if not source:
-            return
-        if event.event_type in ("deleted", "moved"):
-            self._file(source, Hint.GONE)
-        elif isinstance(event, FileClosedEvent):
-            self._file(source, Hint.CLOSED)
-        else:
-            self._file(source, Hint.CREATED)
+            self._watch.changed(target, Hint.CLOSED)
+        if source:
+            self._watch.changed(source, HINTS[event.event_type])
+
+    def _mark(self, event: FileSystemEvent, source: str, target: str) -> None:
+        if event.event_type in ("created", "moved", "deleted"):
+            for path in (source, target):
+                if os.path.basename(path) == NO_MEDIA:
+                    self._watch.rescan(os.path.dirname(path), f"{NO_MEDIA} came or went")
 
     def _directory(self, event: FileSystemEvent, source: str, target: str) -> None:
         # The new place before the old one: what moved is then bound to its new paths before the old ones are missed.
@@ -233,12 +459,6 @@ class _Handler(FileSystemEventHandler):
             self._watch.rescan(source, "a folder appeared")
         elif source and event.event_type in ("deleted", "moved"):
             self._watch.rescan(source, "a folder went away")
-
-    def _file(self, path: str, hint: Hint) -> None:
-        if os.path.basename(path) == NO_MEDIA:
-            self._watch.rescan(os.path.dirname(path), f"{NO_MEDIA} came or went")
-        else:
-            self._watch.changed(path, hint)
 
 
 class FolderWatch:
@@ -305,6 +525,22 @@ class FolderWatch:
             and self.folder_is_same()
         )
 
+    def catch_up(self, seconds: float) -> bool:
+        """Wait until the listener was told of all that happened in watched directories before this call.
+
+        False when it takes longer, as a move out of the folder does for half a second, or when it cannot be told: nothing is
+        watched, or the kernel dropped events, and a walk was asked for.
+        """
+        observer, group, overflows = self._observer, self._emitter.group if self._emitter else None, self.overflows
+        if observer is None or group is None or not observer.whole:
+            return False
+        marker = _Marker(WatchDescriptor(-1), Mask(0), 0, b"")
+        try:
+            observer.inotify.when_read(_WhenRead(group, marker))
+        except OSError:
+            return False
+        return marker.reached.wait(seconds) and self.overflows == overflows
+
     def watch_refused(self) -> None:
         """Try again to watch the directories that could not be watched."""
         group = self._emitter.group if self._emitter else None
@@ -346,17 +582,17 @@ class FolderWatch:
 class _Observer(BaseObserver):
     """watchdog's observer with our emitter and an inotify instance of its own, so that one folder's flood is its own."""
 
-    def __init__(self, inotify: InotifyFD, **emitter: Any) -> None:
-        self._inotify_fd = inotify
+    def __init__(self, inotify: _Inotify, **emitter: Any) -> None:
+        self.inotify = inotify
         super().__init__(_Emitter, inotify_fd=inotify, **emitter)
 
     @property
     def whole(self) -> bool:
         """Whether all its threads still run: the one that reads, those that emit and the one that tells."""
-        threads = (self, self._inotify_fd, *self.emitters)
+        threads = (self, self.inotify, *self.emitters)
         return len(threads) > 2 and all(thread.is_alive() for thread in threads)  # noqa: PLR2004 - and an emitter
 
     def on_thread_stop(self) -> None:
         super().on_thread_stop()
-        self._inotify_fd.stop()
-        self._inotify_fd.join()
+        self.inotify.stop()
+        self.inotify.join()

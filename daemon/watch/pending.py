@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ class _Entry:
     in_flight: bool = False
     again: Hint | None = None
     """It changed while it was being looked at."""
+    again_since: float = 0.0
 
 
 class Pending:
@@ -54,6 +56,19 @@ class Pending:
             since = min((entry.since for entry in self._entries.values()), default=None)
         return 0.0 if since is None else self._clock() - since
 
+    def older_than(self, moment: float, below: str = "") -> int:
+        """Return how many paths (of those at or below `below`) have been pending since `moment` of the clock, or longer.
+
+        A path is counted from its first change that nobody has looked at yet, until `done`; so once this is 0, all that was put
+        before `moment` has been dealt with, however much has changed since.
+        """
+        prefix = below.rstrip(os.sep) + os.sep if below else ""
+        with self._changed:
+            return sum(
+                entry.since <= moment and (path.startswith(prefix) or path == below)
+                for path, entry in self._entries.items()
+            )
+
     def put(self, path: str, hint: Hint) -> None:
         """Say that `path` may differ from the index."""
         with self._changed:
@@ -82,15 +97,19 @@ class Pending:
             entry = self._entries.pop(path)
             if entry.again is not None:
                 self._put(path, entry.again)
+                self._entries[path].since = entry.again_since
                 self._changed.notify()
 
     def later(self, path: str, seconds: float) -> None:
-        """Look at a path again after some seconds, with what it was pending for."""
+        """Look at a path again after some seconds, with what it was pending for; sooner or later if it changed meanwhile."""
         with self._changed:
             entry = self._entries[path]
             entry.in_flight = False
-            if entry.again is not None:
-                entry.hint, entry.again = max(entry.hint, entry.again), None
+            if entry.again not in (None, Hint.FOUND):
+                # The pause was for how it was then: a file closed meanwhile need not wait like one that is being written.
+                entry.hint = entry.hint.followed_by(entry.again)
+                seconds = self._settle.delay(entry.hint)
+            entry.again = None
             entry.due = self._clock() + seconds
             self._queue(path, entry)
             self._changed.notify()
@@ -113,12 +132,13 @@ class Pending:
             entry = self._entries[path] = _Entry(hint, since=now, due=now + self._settle.delay(hint))
             self._queue(path, entry)
         elif entry.in_flight:
-            entry.again = hint if entry.again is None else max(entry.again, hint)
+            if entry.again is None:
+                entry.again, entry.again_since = hint, now
+            else:
+                entry.again = entry.again.followed_by(hint)
         elif hint is not Hint.FOUND:
-            # The latest event tells how the path is now; what a walk found long ago does not. A closed file that gets its
-            # mode or its times is still a closed file: that is how copies end.
-            kept = hint is Hint.CREATED and entry.hint is Hint.CLOSED
-            entry.hint, entry.due = entry.hint if kept else hint, now + self._settle.delay(hint)
+            entry.hint = entry.hint.followed_by(hint)
+            entry.due = now + self._settle.delay(entry.hint)
             self._queue(path, entry)
 
     def _queue(self, path: str, entry: _Entry) -> None:

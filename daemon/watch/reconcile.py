@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import enum
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from daemon.changes import signature
 from daemon.watch.filters import NO_MEDIA
+from daemon.watch.mounts import volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from daemon.watch.filters import Filters
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """Paths queued at a time."""
+REST_AFTER_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class Walk:
     filters: Filters
     stopped: Callable[[], bool] = lambda: False
     """Asked at every entry; the walk ends early once it says so."""
+    rest: Callable[[float], object] | None = None
+    """Called now and then with the seconds that the walk has worked since."""
     unreadable: list[bytes] = field(default_factory=list)
     directories: int = 0
     files: int = 0
@@ -42,7 +48,11 @@ class Walk:
     def __iter__(self) -> Iterator[Described]:
         """Yield each photo's path and "size mtime_ns inode"; OSError when `top` itself cannot be read."""
         pending = [self._entries(os.fsencode(self.top))]
+        began = time.monotonic()
         while pending and not self.stopped():
+            if self.rest and (worked := time.monotonic() - began) > REST_AFTER_SECONDS:
+                self.rest(worked)
+                began = time.monotonic()
             entry = next(pending[-1], None)
             if entry is None:
                 pending.pop()
@@ -139,14 +149,20 @@ class Comparison:
     added: int = 0
     changed: int = 0
     recorded: int = 0
+    recorded_on: collections.Counter[str | None] = field(default_factory=collections.Counter)
+    """How many of the recorded files lie on each of the mount points that the comparison was told of."""
     missing: list[str] = field(default_factory=list)
     """Files of the index that are not there, where that can be told."""
     mended: list[str] = field(default_factory=list)
     """Failures whose file is gone."""
 
 
-def compare(walk: Walk, recording: Recording, *, queue: Callable[[list[str]], None]) -> Comparison:
+def compare(
+    walk: Walk, recording: Recording, *, queue: Callable[[list[str]], None], mounts: Collection[str] = ()
+) -> Comparison:
     """Compare a walk with what is recorded below its top; hand each new or changed path to `queue`, a chunk at a time.
+
+    What is recorded is counted by the innermost of the directories `mounts` that it lies in.
 
     When the walk was stopped, nothing is missing: what it did not come to cannot be told.
     """
@@ -154,7 +170,7 @@ def compare(walk: Walk, recording: Recording, *, queue: Callable[[list[str]], No
     failures = recording.failures()
     missing: list[bytes] = []
     chunk: list[str] = []
-    for raw, difference in differences(_readable(walk), _counted(recording.below(walk.top), found)):
+    for raw, difference in differences(_readable(walk), _counted(recording.below(walk.top), found, mounts)):
         if walk.stopped():
             return found
         if difference is Difference.MISSING:
@@ -188,10 +204,14 @@ def _readable(walk: Walk) -> Iterator[Described]:
         walk.unreadable.append(os.fsencode(walk.top))
 
 
-def _counted(recorded: Iterator[Described], found: Comparison) -> Iterator[Described]:
+def _counted(recorded: Iterator[Described], found: Comparison, mounts: Collection[str]) -> Iterator[Described]:
     for item in recorded:
         found.recorded += 1
+        if len(mounts) > 1:
+            found.recorded_on[volume_of(os.fsdecode(item[0]), mounts)] += 1
         yield item
+    if len(mounts) == 1:
+        found.recorded_on[next(iter(mounts))] = found.recorded
 
 
 def _still_fails(path: str, known: str) -> bool:

@@ -17,7 +17,7 @@ class Settle:
     """The rule: closed or moved in whole is ready after a short pause, anything else after a time of quiet.
 
     `pause_seconds` follows the last event of a path; `settle_seconds` is how long a file that nobody was seen to close must be
-    left alone, by its mtime, before it counts as written.
+    left alone, by its mtime and by what was seen of its writing, before it counts as written.
     """
 
     settle_seconds: float
@@ -27,6 +27,9 @@ class Settle:
         """Return the seconds between an event and the look at its path."""
         if hint is Hint.FOUND:
             return 0.0
+        if hint is Hint.WRITTEN:
+            # To look any sooner would only be to find it unsettled, as often as it is written to.
+            return max(self.pause_seconds, self.settle_seconds)
         return self.pause_seconds + (GONE_SECONDS if hint is Hint.GONE else 0.0)
 
     def remaining(self, hint: Hint, mtime: float, now: float) -> float:

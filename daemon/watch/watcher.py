@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import os
+import random
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
-from daemon.changes import Hint
+from daemon.changes import Hint, Remembered
 from daemon.errors import StoreUnavailable
 from daemon.lifecycle import Worker
+from daemon.watch.brake import Hold, judge
 from daemon.watch.filters import NO_MEDIA
-from daemon.watch.mounts import mount_of
+from daemon.watch.folder import ABSENT, Pass, WatchedFolder, more_watches, refusal, unusable
+from daemon.watch.mounts import MountTable, mount_of
 from daemon.watch.observer import FolderWatch
-from daemon.watch.reconcile import Walk, compare
+from daemon.watch.reconcile import CHUNK, Walk, compare
+from daemon.watch.requests import Request, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from daemon.watch.brake import Brake, Judgement
     from daemon.watch.filters import Filters
     from daemon.watch.pending import Pending
     from daemon.watch.reconcile import Comparison, Recording
@@ -30,80 +36,15 @@ log = logging.getLogger(__name__)
 TEND_SECONDS = 0.5
 """How often the watches themselves are looked after."""
 OUTAGE_SECONDS = 1.0
-ABSENT = ("missing", "unreadable")
-"""States of a folder of which nothing can be told."""
+JITTER = 0.1
+"""The share by which the time between two walks varies: many daemons on one server are not to walk it at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Brake:
-    """When a reconcile's deletions are held: more than `count` files and more than `ratio` of the folder's."""
+class Memory(Protocol):
+    """Where the past of the folders is kept. Both raise StoreUnavailable."""
 
-    ratio: float
-    count: int
-
-    def holds(self, missing: int, recorded: int) -> bool:
-        return missing > self.count and missing > self.ratio * recorded
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """What one reconcile of a folder found."""
-
-    finished_at: float
-    """Unix time."""
-    seconds: float
-    files: int
-    added: int
-    changed: int
-    removed: int
-
-
-@dataclass(slots=True)
-class WatchedFolder:
-    """One folder, and how it is being watched."""
-
-    path: str
-    wanted: str
-    """auto, events or poll, as configured."""
-    watch: FolderWatch
-    mode: str = "events"
-    state: str = "starting"
-    note: str = ""
-    polled_because: str = ""
-    """Why there are no events, a sentence; empty when polling was asked for."""
-    held: int = 0
-    """Deletions that wait for a decision."""
-    next_walk: float = 0.0
-    """Monotonic time of the next walk that nothing but the clock asks for."""
-    last: Pass | None = None
-
-    def contains(self, path: str) -> bool:
-        return path == self.path or path.startswith(self.path.rstrip(os.sep) + os.sep)
-
-
-@dataclass(slots=True)
-class _Requests:
-    """Directories to be reconciled, each once, in the order they were asked for; and the one in hand."""
-
-    in_hand: str = ""
-    reasons: dict[str, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def put(self, directory: str, reason: str) -> None:
-        with self.lock:
-            self.reasons.setdefault(directory, reason)
-
-    def take(self) -> tuple[str, str] | None:
-        with self.lock:
-            directory = next(iter(self.reasons), None)
-            if directory is None:
-                return None
-            self.in_hand = directory
-            return directory, self.reasons.pop(directory)
-
-    def any(self) -> bool:
-        with self.lock:
-            return bool(self.in_hand or self.reasons)
+    def recall(self, folder: str) -> Remembered: ...
+    def remember(self, folder: str, remembered: Remembered) -> None: ...
 
 
 class Watcher:
@@ -121,6 +62,7 @@ class Watcher:
         filters: Filters,
         pending: Pending,
         recording: Recording,
+        memory: Memory,
         *,
         brake: Brake,
         rescan_seconds: float,
@@ -130,19 +72,26 @@ class Watcher:
         self._filters = filters
         self._pending = pending
         self._recording = recording
+        self._memory = memory
         self._brake = brake
         self._rescan_seconds = rescan_seconds
         self._poll_seconds = poll_seconds
         self._max_pending = max_pending
-        self._requests = _Requests()
+        self._requests = Requests()
+        self._mount_table = MountTable()
+        self._walk: Walk | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self._deciding = threading.Lock()
         self._worker = Worker("reconcile", self._run)
         self.folders = [WatchedFolder(path, wanted, FolderWatch(path, filters, self)) for path, wanted in folders]
+        self.reconciles = 0
+        """Walks that went through since the start."""
 
     # Service
 
     def start(self) -> None:
+        self._mount_table.open()
         for folder in self.folders:
             self._arm(folder)
         self.rescan_all("lookaliked started")
@@ -154,6 +103,7 @@ class Watcher:
         self._worker.join()
         for folder in self.folders:
             folder.watch.disarm()
+        self._mount_table.close()
 
     def check(self) -> None:
         self._worker.check()
@@ -164,16 +114,20 @@ class Watcher:
         if len(self._pending) < self._max_pending:
             self._pending.put(path, hint)
         else:
-            # Too many to list one by one: look at all of the folder once they are done.
-            folder = self.folder_of(path)
-            if folder is not None:
-                self.rescan(folder.path, "more changed than can be listed")
+            # Too many to list one by one: look at all of its directory once they are done.
+            self.rescan(os.path.dirname(path), "more changed in it than can be listed")
 
     def rescan(self, directory: str, reason: str) -> None:
-        self._requests.put(directory, reason)
-        self._wake.set()
+        self._ask(Request(directory, reason, deliberate=True))
 
     # Asking
+
+    def compare_again(self, path: str) -> threading.Event:
+        """Compare a file or a directory as it is from now on; returns what is set when its differences are pending."""
+        if not os.path.isdir(path):
+            self._pending.put(path, Hint.FOUND)
+        # What is no file any more may have been a directory.
+        return self._ask(Request(path, "somebody asked")) if not os.path.isfile(path) else _already()
 
     @property
     def busy(self) -> bool:
@@ -183,12 +137,18 @@ class Watcher:
     @property
     def walked(self) -> bool:
         """Whether every folder that is there has been compared with the index since the start."""
-        return all(folder.last is not None or folder.state in ABSENT for folder in self.folders)
+        return all(folder.last is not None or folder.absent for folder in self.folders)
 
     @property
     def walking(self) -> str:
         """The directory being walked now, or an empty string."""
         return self._requests.in_hand
+
+    @property
+    def files_walked(self) -> int:
+        """How many files the walk under way has met."""
+        walk = self._walk
+        return walk.files if walk else 0
 
     def folder_of(self, path: str) -> WatchedFolder | None:
         """Return the watched folder that `path` lies in."""
@@ -211,14 +171,46 @@ class Watcher:
                 return True
         return False
 
-    def is_reachable(self, path: str) -> bool:
-        """Whether the folder of `path` is there, so that a missing file is a deleted file."""
+    def is_reachable(self, path: str, hint: Hint) -> bool:
+        """Whether what `path` lies on is there, so that a missing file is a deleted file; `hint` says what raised the question."""
         folder = self.folder_of(path)
-        return folder is not None and folder.watch.folder_is_same()
+        return folder is not None and folder.is_reachable(path, hint)
+
+    def is_unverified(self, path: str) -> bool:
+        """Whether a file of the index cannot be told to be there: it is held as missing, or its folder is away."""
+        folder = self.folder_of(path)
+        return folder is not None and folder.is_unverified(path)
 
     def rescan_all(self, reason: str) -> None:
         for folder in self.folders:
-            self.rescan(folder.path, reason)
+            self._ask(Request(folder.path, reason))
+
+    def _ask(self, request: Request) -> threading.Event:
+        done = self._requests.put(request)
+        self._wake.set()
+        return done
+
+    # Deciding: called on any thread
+
+    def approve(self, folder: WatchedFolder) -> threading.Event:
+        """Have what is missing from a folder deleted from the index; returns what is set once the deletions are pending."""
+        with self._deciding:
+            if folder.absent:
+                folder.given_up = True
+            elif folder.hold:
+                folder.approved |= folder.hold.paths
+        return self._ask(Request(folder.path, "its deletions were approved"))
+
+    def reject(self, folder: WatchedFolder) -> None:
+        """Keep what is missing from a folder in the index until it is back, and ask no more. Raises StoreUnavailable."""
+        with self._deciding:
+            missing = sum(1 for _ in self._recording.below(folder.path)) if folder.absent else folder.held
+            remembered = replace(folder.remembered or self._memory.recall(folder.path), kept=missing)
+            self._memory.remember(folder.path, remembered)
+            folder.remembered = remembered
+            if folder.hold:
+                folder.hold = replace(folder.hold, kept=True)
+                self._say(folder, "kept", f"{folder.hold.reason}; they are kept in the index until they are back")
 
     # The reconcile thread
 
@@ -226,7 +218,7 @@ class Watcher:
         tended = time.monotonic()
         while not self._stop.is_set():
             if request := self._requests.take():
-                self._serve(*request)
+                self._serve(request)
             else:
                 self._wake.wait(TEND_SECONDS)
                 self._wake.clear()
@@ -235,31 +227,39 @@ class Watcher:
                 self._tend()
                 tended = time.monotonic()
 
-    def _serve(self, directory: str, reason: str) -> None:
+    def _serve(self, request: Request) -> None:
         try:
-            self._reconcile(directory, reason)
+            follow_up = self._reconcile(request)
         except StoreUnavailable as error:
-            log.debug("reconciling %s waits: %s", directory, error)
-            self._requests.put(directory, reason)
+            log.debug("reconciling %s waits: %s", request.directory, error)
+            self._requests.defer(request)
             self._stop.wait(OUTAGE_SECONDS)
+            return
         finally:
-            self._requests.in_hand = ""
+            self._walk = None
+        if follow_up is not None:
+            self._requests.defer(follow_up)
+        else:
+            self._requests.finish(request)
 
     def _tend(self) -> None:
         """Ask for the walks that are due: what lost its watch is watched again before it is walked."""
         now = time.monotonic()
+        remounted = self._mount_table.changed()
         for folder in self.folders:
-            if folder.state in ABSENT:
-                if not _unusable(folder.path):
-                    self.rescan(folder.path, "the folder is back")
-            elif folder.mode == "events" and not folder.watch.armed:
-                self.rescan(folder.path, "its watch was lost")
+            if folder.absent:
+                if not unusable(folder.path):
+                    self._ask(Request(folder.path, "the folder is back"))
+            elif not (folder.watch.armed if folder.mode == "events" else folder.watch.folder_is_same()):
+                self._ask(Request(folder.path, "it is no longer what was watched"))
+            elif remounted and folder.remounted():
+                self._ask(Request(folder.path, "a file system was mounted or unmounted in it"))
             elif now >= folder.next_walk:
-                self.rescan(folder.path, "it was time")
+                self._ask(Request(folder.path, "it was time", unhurried=True))
 
     def _arm(self, folder: WatchedFolder) -> bool:
         """Choose how to watch a folder and begin; returns whether it is there."""
-        problem = _unusable(folder.path)
+        problem = unusable(folder.path)
         if problem:
             self._say(folder, *problem)
             return False
@@ -270,30 +270,31 @@ class Watcher:
             because = f"{mount.type} raises no events for changes made elsewhere, so the folder is polled"
         folder.watch.disarm()
         folder.watch.remember_root()
+        folder.note_mounts()
         if mode == "events":
             try:
                 folder.watch.arm()
             except OSError as error:
-                problem = _unusable(folder.path)
+                problem = unusable(folder.path)
                 if problem:
                     self._say(folder, *problem)
                     return False
-                mode, because = "poll", _refusal(error)
-        folder.mode, folder.polled_because = mode, because
-        if folder.state in ("starting", *ABSENT):
+                mode, because = "poll", refusal(error)
+        folder.mode, folder.polled_because, folder.given_up = mode, because, False
+        if folder.state == "starting" or folder.absent:
             self._say(folder, "watching", folder.polled_because)
         return True
 
     def _prepare(self, folder: WatchedFolder) -> bool:
         """See to the watches before a walk of all of a folder; returns whether it is there.
 
-        What is polled for want of a watch may have one by now.
+        What is polled for want of a watch may have one by now; a file system that was mounted has none yet.
         """
-        problem = _unusable(folder.path)
+        problem = unusable(folder.path)
         if problem:
             self._say(folder, *problem)
             return False
-        if folder.mode == "events" and folder.watch.armed:
+        if folder.mode == "events" and folder.watch.armed and not folder.remounted():
             folder.watch.watch_refused()
             return True
         return self._arm(folder)
@@ -301,70 +302,142 @@ class Watcher:
     def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
         if (folder.state, folder.note) != (state, note) and note:
             log.warning("%s: %s", folder.path, note)
+        elif state == "watching" and folder.state in ("held", "kept", *ABSENT):
+            log.info("%s: it is as it was, nothing is held any more", folder.path)
+        if folder.state != state:
+            folder.since = time.time()
         folder.state, folder.note = state, note
 
-    def _reconcile(self, directory: str, reason: str) -> None:
-        folder = self.folder_of(directory)
+    def _reconcile(self, request: Request) -> Request | None:
+        """Compare a directory with the index; returns the request that has to be served in its place, if one has."""
+        folder = self.folder_of(request.directory)
         if folder is None:
-            return
-        whole = directory == folder.path
+            return None
+        whole = request.directory == folder.path
         if whole:
             if not self._prepare(folder):
-                return
+                self._give_up(folder)
+                return None
         elif not folder.watch.folder_is_same():
             # Not what the event told of; all of it is compared when it is back.
-            return
-        log.debug("reconciling %s: %s", directory, reason)
+            return None
+        if folder.remembered is None:
+            folder.remembered = self._memory.recall(folder.path)
+        log.debug("reconciling %s: %s", request.directory, request.reason)
         started = time.monotonic()
-        walk = Walk(directory, self._filters, self._stop.is_set)
-        found = compare(walk, self._recording, queue=self._queue)
+        self._walk = walk = Walk(
+            request.directory, self._filters, self._stop.is_set, self._breathe if request.unhurried else None
+        )
+        now = folder.note_mounts()
+        found = compare(walk, self._recording, queue=self._queue, mounts={*folder.remembered.volumes, *now})
         if self._stop.is_set():
-            return
-        self._release(folder, found, whole=whole, empty=not walk.files)
-        if whole:
-            seconds = time.monotonic() - started
-            folder.last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
-            self._schedule(folder)
-            self._judge(folder, walk)
+            return None
+        self.reconciles += 1
+        if not whole:
+            return self._release_part(folder, found, walk, now, request)
+        self._release(folder, found, walk, now)
+        seconds = time.monotonic() - started
+        folder.last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
+        self._schedule(folder)
+        self._judge(folder, walk)
+        return None
 
-    def _queue(self, paths: list[str]) -> None:
+    def _breathe(self, worked_seconds: float) -> None:
+        """Leave the disk to others for as long as it was used: half of the time at most goes into a walk that nobody waits for."""
+        self._stop.wait(min(worked_seconds, 1.0))
+
+    def _queue(self, paths: list[str], hint: Hint = Hint.FOUND) -> None:
         # A walk is faster than what follows it: it waits, so that a library of any size is listed in bounded memory.
         # Half of the room, so that what happens meanwhile is still listed path by path.
         self._pending.wait_below(max(1, self._max_pending // 2), self._stop)
-        self._pending.put_all(paths, Hint.FOUND)
+        self._pending.put_all(paths, hint)
 
-    def _release(self, folder: WatchedFolder, found: Comparison, *, whole: bool, empty: bool) -> None:
-        """Queue the deletions, or hold them when there are so many that a disk is likelier than a decision.
-
-        What goes below a folder by an event was somebody's doing, however much it is.
-        """
-        missing, recorded = len(found.missing), found.recorded
-        if whole and ((empty and missing) or self._brake.holds(missing, recorded)):
-            folder.held = missing
-            self._say(
-                folder,
-                "held",
-                f"{missing} of {recorded} photos are missing from it; they are kept in the index until they are back",
-            )
+    def _give_up(self, folder: WatchedFolder) -> None:
+        """Queue the deletion of everything in a folder that is away, where somebody has decided so."""
+        if not folder.given_up:
             return
-        if whole:
-            folder.held = 0
-        self._pending.put_all(found.missing + found.mended, Hint.GONE)
+        recorded = self._recording.below(folder.path)
+        while paths := [os.fsdecode(path) for path, _ in itertools.islice(recorded, CHUNK)]:
+            self._queue(paths, Hint.GONE)
+
+    def _release_part(
+        self, folder: WatchedFolder, found: Comparison, walk: Walk, now: dict[str, str], request: Request
+    ) -> Request | None:
+        """Queue what a part of a folder misses; returns a request for all of it where that is not for a part to decide."""
+        found.missing = [path for path in found.missing if not folder.is_unverified(path)]
+        judgement = self._judged(folder, found, now, empty=not walk.files, deliberate=request.deliberate)
+        self._delete(found, judgement.held)
+        if not judgement.held:
+            return None
+        return Request(folder.path, request.reason, waiters=request.waiters)
+
+    def _release(self, folder: WatchedFolder, found: Comparison, walk: Walk, now: dict[str, str]) -> None:
+        """Queue the deletions, or hold them when a disk that went away is likelier than a decision."""
+        assert folder.remembered is not None  # noqa: S101 - for the type checker
+        approved = folder.approved.intersection(found.missing)
+        missing = found.missing
+        found.missing = [path for path in missing if path not in approved]
+        judgement = self._judged(folder, found, now, empty=not walk.files, deliberate=False)
+        with self._deciding:
+            folder.hold = self._hold(folder, found, judgement)
+            folder.approved = approved
+            self._remember(folder, now)
+        found.missing = missing
+        self._delete(found, folder.hold.paths if folder.hold else frozenset())
+
+    def _judged(
+        self, folder: WatchedFolder, found: Comparison, now: dict[str, str], *, empty: bool, deliberate: bool
+    ) -> Judgement:
+        assert folder.remembered is not None  # noqa: S101 - for the type checker
+        before = folder.remembered.volumes
+        return judge(found, self._brake, folder=folder.path, before=before, now=now, empty=empty, deliberate=deliberate)
+
+    def _hold(self, folder: WatchedFolder, found: Comparison, judgement: Judgement) -> Hold | None:
+        assert folder.remembered is not None  # noqa: S101 - for the type checker
+        missing = len(found.missing)
+        kept = 0 < missing <= folder.remembered.kept
+        if not judgement.held and not kept:
+            return None
+        paths = frozenset(found.missing) if kept else judgement.held
+        reason = judgement.reason or f"{missing:,} of {found.recorded:,} photos are missing from it"
+        return Hold(reason, paths, found.recorded, folder.hold.since if folder.hold else time.time(), kept)
+
+    def _remember(self, folder: WatchedFolder, now: dict[str, str]) -> None:
+        assert folder.remembered is not None  # noqa: S101 - for the type checker
+        before = folder.remembered
+        # What held files lay on is still what they are missing from.
+        known = now | dict(before.volumes) if folder.hold else now
+        kept = min(before.kept, folder.held)
+        remembered = Remembered(known, kept)
+        if remembered != before:
+            self._memory.remember(folder.path, remembered)
+            folder.remembered = remembered
+
+    def _delete(self, found: Comparison, held: frozenset[str]) -> None:
+        self._pending.put_all([path for path in found.missing if path not in held] + found.mended, Hint.GONE)
 
     def _schedule(self, folder: WatchedFolder) -> None:
         # A hold is looked at again soon: the disk may be back.
-        polled = folder.mode == "poll" or bool(folder.watch.refused) or bool(folder.held)
-        folder.next_walk = time.monotonic() + (self._poll_seconds if polled else self._rescan_seconds)
+        polled = folder.mode == "poll" or folder.remote_below or bool(folder.watch.refused) or bool(folder.held)
+        seconds = self._poll_seconds if polled else self._rescan_seconds
+        folder.next_walk = time.monotonic() + seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     def _judge(self, folder: WatchedFolder, walk: Walk) -> None:
         """Say how the folder is watched after a walk that went through."""
-        if folder.held:
+        if folder.hold:
+            decide = "" if folder.hold.kept else ", or until you decide: lookalike deletions list"
+            state = "kept" if folder.hold.kept else "held"
+            self._say(folder, state, f"{folder.hold.reason}; they are kept in the index until they are back{decide}")
             return
         notes = [folder.polled_because] if folder.polled_because else []
+        if folder.remote_below and folder.mode == "events":
+            notes.append(
+                "network file systems that are mounted in it raise no events for changes made elsewhere, so they are polled"
+            )
         refused = sum(code != errno.EACCES for code in folder.watch.refused.values())
         if refused:
             few = f"no inotify watch was left for {refused} of the folders in it, so they are polled"
-            notes.append(f"{few}; {_more_watches(walk.directories)}")
+            notes.append(f"{few}; {more_watches(walk.directories)}")
         if walk.unreadable:
             example = os.fsdecode(walk.unreadable[0])
             notes.append(
@@ -374,30 +447,7 @@ class Watcher:
         self._say(folder, "watching", "; ".join(notes))
 
 
-def _unusable(path: str) -> tuple[str, str] | None:
-    """Return state and sentence for a folder that cannot be read now."""
-    try:
-        with os.scandir(path):
-            return None
-    except FileNotFoundError:
-        return "missing", "the folder does not exist; its photos are kept in the index until it is back"
-    except NotADirectoryError:
-        return "missing", "this is not a folder; its photos are kept in the index until the folder is back"
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        return "unreadable", f"the folder cannot be read ({reason}); its photos are kept in the index"
-
-
-def _refusal(error: OSError) -> str:
-    if error.errno == errno.EMFILE:
-        return (
-            "no inotify instance is left, so the folder is polled; raise it: "
-            "sudo sysctl fs.inotify.max_user_instances=512"
-        )
-    if error.errno == errno.ENOSPC:
-        return f"no inotify watch is left, so the folder is polled; {_more_watches(1)}"
-    return f"its events cannot be had ({(error.strerror or str(error)).lower()}), so the folder is polled"
-
-
-def _more_watches(directories: int) -> str:
-    return f"raise the limit: sudo sysctl fs.inotify.max_user_watches={max(524_288, 2 * directories)}"
+def _already() -> threading.Event:
+    done = threading.Event()
+    done.set()
+    return done

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DIM = 8
+MODELS = ("one", "two")
 _numbers = itertools.count()
 
 
@@ -39,13 +40,11 @@ class Stores:
     valkey: EmbeddedValkey
     milvus: EmbeddedMilvus
 
-    def library(self, *, dim: int = DIM, models: tuple[str, ...] = ("one", "two"), timeout: float = 10.0) -> Index:
+    def library(self, *, dim: int = DIM, models: tuple[str, ...] = MODELS, timeout: float = 10.0) -> Index:
         """Return the index of a library that nobody has used."""
         return self.open(f"test{next(_numbers)}", dim=dim, models=models, timeout=timeout)
 
-    def open(
-        self, library: str, *, dim: int = DIM, models: tuple[str, ...] = ("one", "two"), timeout: float = 10.0
-    ) -> Index:
+    def open(self, library: str, *, dim: int = DIM, models: tuple[str, ...] = MODELS, timeout: float = 10.0) -> Index:
         keys = Keys(library)
         collections = [
             Collection(model, keys.collection(model, "0f"), keys.alias(model), dim, "cosine") for model in models
@@ -131,11 +130,11 @@ class Photos:
         return np.asarray(values / np.linalg.norm(values), dtype=np.float32)
 
     def add(self, path: str, content: str, stat: FileStat | None = None, *, models: int = 2) -> Encoded:
-        vectors = (self.vector(content),) * models
+        vectors = dict.fromkeys(MODELS[:models], self.vector(content))
         return Encoded(Add(path, stat or self.stat(), self.info(content)), vectors)
 
     def adopt(self, path: str, content: str) -> Encoded:
-        return Encoded(Add(path, self.stat(), self.info(content)), ())
+        return Encoded(Add(path, self.stat(), self.info(content)), {})
 
     def bind(self, path: str, content: str, stat: FileStat | None = None, *, moved_from: str = "") -> Bind:
         return Bind(path, stat or self.stat(), self.id(content), moved_from)
@@ -195,6 +194,7 @@ def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterabl
         b"photo",
         b"paths",
         b"encoded",
+        b"folders",
     }
 
     files = {os.fsdecode(path): redis.hgetall(key) for path, key in found[b"file"].items()}
@@ -279,6 +279,7 @@ class Kit:
     drop: Callable[[Index], None] = drop
     recorded: type[Recorded] = Recorded
     photos: type[Photos] = Photos
+    stores: type[Stores] = Stores
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import itertools
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from daemon import indexer as module
 from daemon import paths
 from daemon.changes import Hint
 from daemon.encode.encoder import Encoder
-from daemon.encode.models import load_spec, prepare
+from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import ModelError, StoreRefused, StoreUnavailable
 from daemon.index.index import Index
 from daemon.index.mappings import Remove
@@ -37,9 +38,20 @@ WHITE = 255
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     spec = load_spec(paths.shipped("models") / "efficientnet-lite0.yaml")
-    return Encoder(prepare(spec, tmp_path_factory.mktemp("cache")), threads=1)
+    return prepare(spec, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def encoder(model: Model) -> Encoder:
+    return Encoder(model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def other(model: Model) -> Encoder:
+    """Another model, with a name and a collection of its own."""
+    return Encoder(replace(model, spec=model.spec.model_copy(update={"name": "other"})), threads=1)
 
 
 class Wrapped:
@@ -79,7 +91,7 @@ class Territory:
     def admits(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
 
-    def is_reachable(self, path: str) -> bool:  # noqa: ARG002
+    def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
         return self.reachable
 
     def rescan_all(self, reason: str) -> None:  # noqa: ARG002
@@ -94,11 +106,12 @@ class Territory:
 class Pipeline:
     """An indexer over one folder, and what a test does to it."""
 
-    def __init__(self, folder: Path, index: Index, encoder: Encoder, kit: Any, **options: int) -> None:
+    def __init__(self, folder: Path, index: Index, encoders: Sequence[Encoder], kit: Any, **options: int) -> None:
         self.calls: list[str] = []
         self.folder = folder
         self.index = Index(index.mappings, kit.recorded(index.vectors, self.calls.append), index.collections)
-        self.encoder = Wrapped(encoder)
+        self.encoders = [Wrapped(encoder) for encoder in encoders]
+        self.encoder = self.encoders[0]
         settle = Settle(settle_seconds=0.05, pause_seconds=0.0)
         self.pending = Pending(settle)
         self.territory = Territory(folder, self.pending, index)
@@ -106,7 +119,7 @@ class Pipeline:
         given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8, "max_pixels": 10**7} | options
         self.indexer = Indexer(
             self.index,
-            [self.encoder],
+            self.encoders,
             self.pending,
             settle,
             self.territory,
@@ -170,17 +183,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(folder: Path, encoder: Encoder, kit: Any) -> Iterator[Callable[..., Pipeline]]:
+def make(folder: Path, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[Callable[..., Pipeline]]:
     made: list[Pipeline] = []
 
     def start(index: Index, **options: int) -> Pipeline:
-        made.append(Pipeline(folder, index, encoder, kit, **options))
+        named = {one.name: one for one in (encoder, other)}
+        encoders = [named[collection.model] for collection in index.collections]
+        made.append(Pipeline(folder, index, encoders, kit, **options))
         made[-1].indexer.start()
         return made[-1]
 
     yield start
     for pipeline in made:
-        pipeline.encoder.gate.set()
+        for one in pipeline.encoders:
+            one.gate.set()
         pipeline.indexer.stop()
     assert [
         one.name for one in threading.enumerate() if one.name.startswith(("look", "load", "encode", "commit"))
@@ -207,6 +223,110 @@ def encoded_by(pipeline: Pipeline, work: Callable[[], None]) -> tuple[int, list[
 
 
 UNTOUCHED = (0, list[str]())
+
+
+# Several models
+
+
+@pytest.fixture
+def of_two(stores: Any, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[Index]:
+    index: Index = stores.library(dim=encoder.dim, models=(encoder.name, other.name))
+    yield index
+    kit.drop(index)
+
+
+def encoded_by_each(pipeline: Pipeline, work: Callable[[], object]) -> tuple[int, ...]:
+    """Return how many photos each model encoded meanwhile."""
+    before = [one.encoded for one in pipeline.encoders]
+    work()
+    return tuple(one.encoded - count for one, count in zip(pipeline.encoders, before, strict=True))
+
+
+def drop_collection(index: Index, number: int) -> None:
+    collection = index.collections[number]
+    with index.vectors._milvus() as client:
+        client.drop_alias(collection.alias, timeout=10)
+        client.drop_collection(collection.name, timeout=10)
+
+
+def test_a_new_photo_is_encoded_once_by_every_model(of_two: Index, make: Callable[..., Pipeline]) -> None:
+    pipeline = make(of_two)
+    pipeline.save("a.png", 1)
+    assert encoded_by_each(pipeline, lambda: pipeline.look("a.png")) == (1, 1)
+    pipeline.assert_like_disk()
+
+
+@pytest.mark.parametrize("dropped", [0, 1])
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it does not"])
+def test_a_dropped_collection_is_encoded_again_and_no_other(
+    of_two: Index, make: Callable[..., Pipeline], kit: Any, dropped: int, *, running: bool
+) -> None:
+    pipeline = make(of_two)
+    names = [f"{n}.png" for n in range(6)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    pipeline.look(*names)
+
+    def lost_and_mended() -> None:
+        if not running:
+            pipeline.indexer.stop()
+        drop_collection(of_two, dropped)
+        last = pipeline if running else make(of_two)
+        kit.eventually(lambda: last.territory.rescans or not running)
+        last.wait()
+
+    counts = encoded_by_each(pipeline, lost_and_mended)
+    assert counts == tuple(len(names) if number == dropped else 0 for number in range(2))
+    pipeline.assert_like_disk()
+
+
+def test_an_emptied_redis_costs_no_model_a_photo(of_two: Index, make: Callable[..., Pipeline], kit: Any) -> None:
+    pipeline = make(of_two)
+    names = [f"{n}.png" for n in range(6)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    pipeline.look(*names)
+
+    def emptied_and_filled() -> None:
+        for key in of_two.mappings._redis.scan_iter(match=of_two.mappings.keys.prefix + b":*"):
+            of_two.mappings._redis.delete(key)
+        kit.eventually(lambda: of_two.mappings.counts().files == len(names))
+        pipeline.wait()
+
+    assert encoded_by_each(pipeline, emptied_and_filled) == (0, 0)
+    pipeline.assert_like_disk()
+
+
+def test_an_emptied_redis_and_a_dropped_collection_cost_that_model_alone(
+    of_two: Index, make: Callable[..., Pipeline]
+) -> None:
+    pipeline = make(of_two)
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    pipeline.indexer.stop()
+    for key in of_two.mappings._redis.scan_iter(match=of_two.mappings.keys.prefix + b":*"):
+        of_two.mappings._redis.delete(key)
+    drop_collection(of_two, 1)
+    again = make(of_two)
+    assert encoded_by_each(again, lambda: again.look("a.png", hint=Hint.FOUND)) == (0, 1)
+    again.assert_like_disk()
+
+
+def test_a_model_that_joins_encodes_what_is_there_and_the_others_do_not(
+    of_two: Index, make: Callable[..., Pipeline]
+) -> None:
+    alone = make(Index(of_two.mappings, of_two.vectors, of_two.collections[:1]))
+    names = [f"{n}.png" for n in range(4)]
+    for n, name in enumerate(names):
+        alone.save(name, n)
+    alone.look(*names)
+    alone.indexer.stop()
+    before = alone.encoder.encoded
+    both = make(of_two)
+    both.wait()
+    both.assert_like_disk()
+    assert both.encoder.encoded == before
+    assert of_two.vectors.count(of_two.collections[1].name) == len(names)
 
 
 # One path
@@ -589,7 +709,7 @@ def test_an_idle_indexer_stops_at_once(pipeline: Pipeline) -> None:
 
 
 def test_one_that_was_never_started_can_be_stopped(folder: Path, library: Index, encoder: Encoder, kit: Any) -> None:
-    Pipeline(folder, library, encoder, kit).indexer.stop()
+    Pipeline(folder, library, [encoder], kit).indexer.stop()
 
 
 def test_a_start_encodes_what_is_owed_and_collects_what_nobody_holds(

@@ -28,9 +28,10 @@ from daemon.index.index import Encoded, Index
 from daemon.index.search import Search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAX_BYTES = 1_000_000
+UNVERIFIED = {"/in/5.jpg", "/in/5 again.jpg"}
 
 
 class Connection(http.client.HTTPConnection):
@@ -101,14 +102,21 @@ def directory() -> Iterator[Path]:
 
 
 class Unasked:
-    """Stands where no test of this module asks for the status; the commands' tests do."""
+    """Stands where no test of this module asks for the status, a sync or a decision; the commands' tests do."""
+
+
+def served(index: Index, encoder: Encoder, directory: Path, is_shown: Callable[[str], bool]) -> Server:
+    search, others = Search(index, is_shown), Unasked()
+    queries = Queries(
+        index, search, {encoder.name: encoder}, lambda path: path in UNVERIFIED, max_limit=50, max_pixels=10**7
+    )
+    application = app.build(queries, others, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
+    return Server(application, directory / "s")
 
 
 @pytest.fixture
 def client(library: Index, encoder: Encoder, directory: Path) -> Iterator[Client]:
-    search = Search(library, lambda path: not path.startswith("/outside/"))
-    queries = Queries(library, search, {encoder.name: encoder}, max_limit=50, max_pixels=10**7)
-    server = Server(app.build(queries, Unasked(), max_bytes=MAX_BYTES, default_limit=10), directory / "s")  # type: ignore[arg-type]
+    server = served(library, encoder, directory, lambda path: not path.startswith("/outside/"))
     server.start()
     yield Client(directory / "s")
     server.stop()
@@ -121,7 +129,8 @@ def filled(library: Index, photos: Any) -> Index:
     for name in names:
         content = name.encode("utf-8", "backslashreplace").decode()
         add = photos.add(name, content, models=1)
-        library.commit([Encoded(add.add, (photos.vector(content, library.collections[0].dim),))])
+        collection = library.collections[0]
+        library.commit([Encoded(add.add, {collection.model: photos.vector(content, collection.dim)})])
     return library
 
 
@@ -188,14 +197,21 @@ def test_a_question_that_cannot_be_answered_has_its_code(
     assert client.code(*request_) == expected
 
 
+def test_what_cannot_be_told_to_be_there_is_marked(client: Client, filled: Index, photos: Any) -> None:
+    filled.commit([photos.bind("/in/5 copy.jpg", "/in/5.jpg"), photos.bind("/in/5 again.jpg", "/in/5.jpg")])
+    _, answer = client.asked(path="/in/5.jpg")
+    assert answer["results"][0]["paths"] == ["/in/5 again.jpg", "/in/5 copy.jpg", "/in/5.jpg"]
+    assert answer["results"][0]["unverified"] == ["/in/5 again.jpg", "/in/5.jpg"]
+    assert answer["results"][1]["unverified"] == []
+
+
 def test_a_store_that_is_away_is_said(library: Index, encoder: Encoder, directory: Path, kit: Any) -> None:
     def away(name: str) -> None:
         if name == "search":
             raise StoreUnavailable("Milvus", "unix:/m", "cannot be reached")
 
     broken = Index(library.mappings, kit.recorded(library.vectors, before=away), library.collections)
-    queries = Queries(broken, Search(broken, lambda _: True), {encoder.name: encoder}, max_limit=50, max_pixels=10**7)
-    server = Server(app.build(queries, Unasked(), max_bytes=MAX_BYTES, default_limit=10), directory / "s")  # type: ignore[arg-type]
+    server = served(broken, encoder, directory, lambda _: True)
     server.start()
     status, answer = Client(directory / "s")("POST", "/v1/search", png(1))
     assert (status, answer["error"]["code"]) == (503, "unavailable")

@@ -18,7 +18,8 @@ import pytest
 from daemon.api import app, schema
 from daemon.api.queries import Queries
 from daemon.api.server import Server, bind
-from daemon.errors import ConfigError, ModelError, StoreRefused, StoreUnavailable
+from daemon.errors import ConfigError, ModelError, QueryError, StoreRefused, StoreUnavailable
+from daemon.verify.report import Finding, ModelVectors, Report, by_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ MAX_BYTES = 1000
 
 
 class Answers:
-    """Stands for the queries and the status: raises `error`, or answers nothing."""
+    """Stands for the queries, the status and the verifier: raises `error`, or answers nothing."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -50,6 +51,13 @@ class Answers:
     def health(self) -> schema.HealthAnswer:
         return schema.HealthAnswer(status="ok")
 
+    def run(self, *, deep: bool, repair: bool) -> Report:
+        if deep and repair:
+            raise QueryError("busy", "another verification is running")
+        differences = by_kind([Finding("ghost_path", "/in/latin-\udce9.jpg", 1)])
+        models = (ModelVectors("m", 3),)
+        return Report(0.5, 4, 3, models, 1, deep, 2, 0, differences, repair, 0)
+
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
@@ -66,7 +74,9 @@ def answers() -> Answers:
 @pytest.fixture
 def path(directory: Path, answers: Answers) -> Iterator[Path]:
     doubles: Any = answers
-    server = Server(app.build(doubles, doubles, max_bytes=MAX_BYTES, default_limit=10), directory / "s")
+    server = Server(
+        app.build(doubles, doubles, doubles, doubles, max_bytes=MAX_BYTES, default_limit=10), directory / "s"
+    )
     server.start()
     yield directory / "s"
     server.stop()
@@ -182,8 +192,53 @@ def test_a_socket_whose_owner_hangs_is_not_taken_over(directory: Path) -> None:
 def test_a_server_that_cannot_bind_can_be_stopped(directory: Path) -> None:
     doubles: Any = Answers()
     (directory / "s").write_bytes(b"")
-    server = Server(app.build(doubles, doubles, max_bytes=1, default_limit=1), directory / "s")
+    server = Server(app.build(doubles, doubles, doubles, doubles, max_bytes=1, default_limit=1), directory / "s")
     with pytest.raises(ConfigError):
         server.start()
     server.stop()
     assert (directory / "s").exists()
+
+
+def verify(path: Path, body: bytes) -> tuple[int, dict[str, Any]]:
+    head = f"POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    return ask(path, head.encode() + body)
+
+
+def test_a_verification_answers_with_what_differs(path: Path) -> None:
+    status, answer = verify(path, b'{"deep": true}')
+    assert (status, answer) == (
+        200,
+        {
+            "schema": 1,
+            "took_seconds": 0.5,
+            "files": 4,
+            "photos": 3,
+            "models": [{"name": "m", "vectors": 3}],
+            "failures": 1,
+            "deep": True,
+            "sampled": 2,
+            "pending": 0,
+            "differences": [
+                {
+                    "kind": "ghost_path",
+                    "count": 1,
+                    "what": "files recorded that are not on the disk",
+                    "examples": ["/in/latin-\udce9.jpg"],
+                }
+            ],
+            "repaired": False,
+            "mended": 0,
+        },
+    )
+    assert verify(path, b'{"repair": true}')[1]["repaired"] is True
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"deep": 1}', b'{"deep": null}', b'{"repair": "yes"}', b"{"])
+def test_a_verification_that_cannot_be_understood_is_refused(path: Path, body: bytes) -> None:
+    status, answer = verify(path, body)
+    assert (status, answer["error"]["code"]) == (400, "bad_request")
+
+
+def test_a_second_verification_is_told_to_wait(path: Path) -> None:
+    status, answer = verify(path, b'{"deep": true, "repair": true}')
+    assert (status, answer["error"]["code"]) == (409, "busy")

@@ -316,10 +316,11 @@ def test_search_shows_only_what_may_be_shown_and_fetches_more_to_make_up_for_it(
 
 
 def test_the_photo_asked_about_comes_first_among_equals(index: Index, photos: Any) -> None:
-    vectors = (photos.vector("same"),) * 2
+    vector = photos.vector("same")
+    vectors = {collection.model: vector for collection in index.collections}
     adds = [Encoded(Add(f"/{name}.jpg", photos.stat(), photos.info(name)), vectors) for name in "abcdef"]
     index.commit(adds)
     search = Search(index, lambda _: True)
     for name in "abcdef":
-        found = search.nearest(index.collections[0], vectors[0], 2, most=10, asked=photos.id(name))
+        found = search.nearest(index.collections[0], vector, 2, most=10, asked=photos.id(name))
         assert (found[0].paths, len(found)) == ([f"/{name}.jpg"], 2)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import StoreRefused, StoreUnavailable
-from daemon.index.index import Index
+from daemon.index.index import Encoded, Index
 from daemon.index.mappings import PAGE, Add, Bind, Fail, Remove
 
 if TYPE_CHECKING:
@@ -185,6 +185,25 @@ def test_what_found_its_vectors_is_refused_when_they_have_been_collected_since(
 ) -> None:
     assert index.commit([photos.adopt("/p/a.jpg", "a"), photos.add("/p/b.jpg", "b")]) == [False, True]
     kit.assert_in_step(index, photos.expected({"/p/b.jpg": "b"}))
+
+
+def test_what_brings_one_vector_is_refused_when_the_other_has_gone_since(index: Index, photos: Any, kit: Any) -> None:
+    assert index.commit([photos.add("/p/a.jpg", "a", models=1)]) == [False]
+    assert index.vectors.count(index.collections[0].name) == 0
+    kit.assert_in_step(index, {})
+
+
+def test_a_vector_is_written_into_the_collection_that_lacks_it_alone(index: Index, photos: Any, kit: Any) -> None:
+    wanted = {"/p/a.jpg": "a", "/p/b.jpg": "b"}
+    index.commit([photos.add(path, content) for path, content in wanted.items()])
+    index.vectors.delete(index.collections[1].name, [photos.id("b")])
+    index.recover()
+    assert index.lacking([photos.id("a"), photos.id("b")]) == [frozenset(), {"two"}]
+    index, calls = milvus_calls(index, kit)
+    whole = photos.add("/p/b.jpg", "b")
+    assert index.commit([Encoded(whole.add, {"two": whole.vectors["two"]})]) == [True]
+    assert calls == ["upsert"]
+    kit.assert_in_step(index, photos.expected(wanted))
 
 
 def test_an_emptied_mapping_finds_its_vectors_again(index: Index, photos: Any, kit: Any) -> None:

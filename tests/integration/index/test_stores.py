@@ -273,6 +273,21 @@ def test_more_rows_than_one_flush_are_all_there(index: Index) -> None:
     assert index.vectors.ids(name) == set(range(1100, 1200))
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_the_ids_are_those_that_milvus_finds_itself(index: Index, *, flushed: bool) -> None:
+    name = index.collections[0].name
+    assert index.vectors.ids(name) == set()
+    for ids in (range(600), range(300, 700), range(650, 900)):
+        index.vectors.upsert(name, [row(number) for number in ids])
+        index.vectors.delete(name, list(ids)[:50])
+    if flushed:
+        index.vectors.flush()
+    with index.vectors._milvus() as client:
+        found = client.query(name, filter="id > -1", output_fields=["id"], timeout=10)
+    assert index.vectors.ids(name) == {one["id"] for one in found}
+    assert len(found) == index.vectors.count(name) == 750
+
+
 def test_a_photo_that_is_written_twice_has_one_vector(index: Index) -> None:
     name = index.collections[0].name
     for _ in range(2):

@@ -7,12 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.api.schema import Answer, HealthAnswer
+from daemon.api.metrics import exposition
+from daemon.api.schema import Answer, HealthAnswer, Reconcile
 from daemon.api.status import Status, Store
+from daemon.changes import Remembered
 from daemon.errors import StoreUnavailable
 from daemon.index.mappings import Counts
 from daemon.indexer import Outage
+from daemon.watch.brake import Hold
+from daemon.watch.folder import WatchedFolder
 
 
 class Mappings:
@@ -41,11 +46,12 @@ class Parts:
         collection = SimpleNamespace(name="lib_m_0f", model="m", dim=8, metric="cosine")
         self.index = SimpleNamespace(mappings=self.mappings, collections=[collection])
         self.outage = Outage()
-        self.folder = SimpleNamespace(
-            path="/p", mode="events", state="watching", note="", held_deletions=0, held=0, last=None,
-            watch=SimpleNamespace(overflows=0),
+        watch: Any = SimpleNamespace(overflows=3, watches=7, refused={"/p/a": 28})
+        self.folder = WatchedFolder("/p", "auto", watch, state="watching")
+        self.watcher = SimpleNamespace(
+            folders=[self.folder], walked=True, busy=False, reconciles=5, walking="", files_walked=0,
+            folder_of=lambda path: self.folder if self.folder.contains(path) else None,
         )  # fmt: skip
-        self.watcher = SimpleNamespace(folders=[self.folder], walked=True, busy=False)
         self.pending: Any = []
         parts: Any = {
             "index": self.index,
@@ -94,6 +100,8 @@ def test_a_daemon_with_nothing_to_do_is_up_to_date(parts: Parts) -> None:
     assert (answer.state, answer.reasons) == ("up to date", [])
     assert (answer.photos, answer.files, answer.failures, answer.encoded) == (2, 3, 1, 4)
     assert (answer.lag_seconds, answer.folders[0].files, answer.models[0].photos) == (0.123, 3, 2)
+    assert (answer.folders[0].watches, answer.folders[0].unwatched) == (7, 1)
+    assert (answer.overflows, answer.reconciles, answer.reconcile) == (3, 5, None)
     assert [(store.embedded, store.state, store.restarts) for store in answer.stores] == [
         (True, "ok", 1),
         (False, "ok", 0),
@@ -117,12 +125,49 @@ def test_a_daemon_that_has_not_walked_yet_is_starting(parts: Parts) -> None:
     assert parts.status.answer().state == "starting"
 
 
+def test_how_far_a_walk_has_come_is_told(parts: Parts) -> None:
+    parts.watcher.walking, parts.watcher.files_walked = "/p", 2
+    assert parts.status.answer().reconcile == Reconcile(directory="/p", files=2, of=3)
+    # How many files are below a part of a folder is not counted.
+    parts.watcher.walking = "/p/sub"
+    assert parts.status.answer().reconcile == Reconcile(directory="/p/sub", files=2, of=0)
+
+
 @pytest.mark.parametrize("state", ["missing", "unreadable", "held"])
 def test_a_folder_that_is_not_well_is_a_reason(parts: Parts, state: str) -> None:
     parts.folder.state, parts.folder.note = state, "why"
+    parts.folder.hold = Hold("why", frozenset({"/p/a"}), 2, 0.0) if state == "held" else None
     answer = parts.status.answer()
     assert (answer.state, answer.reasons) == ("degraded", ["/p: why"])
+    assert answer.held_deletions == (1 if state == "held" else 0)
     assert parts.status.health().status == "degraded"
+
+
+@pytest.mark.parametrize("state", ["missing", "kept"])
+def test_a_folder_that_was_decided_about_is_no_reason(parts: Parts, state: str) -> None:
+    parts.folder.state, parts.folder.note, parts.folder.remembered = state, "why", Remembered(kept=2)
+    parts.folder.hold = Hold("why", frozenset({"/p/a"}), 2, 0.0, kept=True) if state == "kept" else None
+    answer = parts.status.answer()
+    assert (answer.state, answer.reasons, answer.folders[0].note) == ("up to date", [], "why")
+
+
+def test_metrics_say_what_the_status_says(parts: Parts) -> None:
+    text = exposition(parts.status.answer()).decode()
+    told = {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+    assert told == {
+        "lookalike_photos": 2,
+        "lookalike_files": 3,
+        "lookalike_failures": 1,
+        "lookalike_pending_paths": 0,
+        "lookalike_oldest_pending_seconds": 0,
+        "lookalike_held_deletions": 0,
+        "lookalike_watches": 7,
+        "lookalike_unwatched_directories": 1,
+        "lookalike_degraded": 0,
+        "lookalike_encoded_photos_total": 4,
+        "lookalike_overflows_total": 3,
+        "lookalike_reconciles_total": 5,
+    }
 
 
 def test_a_store_that_is_away_is_a_reason_and_the_last_numbers_stay(parts: Parts) -> None:

@@ -184,6 +184,56 @@ def search_answer(*found: tuple[float, list[str]]) -> dict[str, Any]:
     }
 
 
+def failure(path: str, reason: str = "It is cut short.") -> dict[str, Any]:
+    return {"path": path, "reason": reason, "attempts": 3, "since": "2026-01-01T00:00:00+00:00"}
+
+
+def deletions(folder: str, **differing: Any) -> dict[str, Any]:
+    """Return what is held for `folder`: 12 of 640 files, but for what differs."""
+    held = {
+        "folder": folder,
+        "state": "held",
+        "reason": "12 of 640 files are gone at once.",
+        "since": "2026-01-01T00:00:00+00:00",
+        "files": 12,
+        "recorded": 640,
+        "paths": [f"{folder}/{number}.jpg" for number in range(12)],
+    }
+    return held | differing
+
+
+@pytest.fixture
+def verify_answer() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "took_seconds": 12.3,
+        "files": 640,
+        "photos": 630,
+        "models": [{"name": "efficientnet-lite0", "vectors": 630}],
+        "failures": 0,
+        "deep": False,
+        "sampled": 0,
+        "differences": [],
+        "repaired": False,
+        "mended": 0,
+    }
+
+
+@pytest.fixture
+def sync_answer() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "complete": True,
+        "took_seconds": 0.4,
+        "files": 1234,
+        "pending": 0,
+        "reasons": [],
+        "held": [],
+        "failed": [],
+        "failures": 0,
+    }
+
+
 @pytest.fixture
 def status_answer() -> dict[str, Any]:
     return {

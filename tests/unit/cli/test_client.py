@@ -102,6 +102,17 @@ def test_a_silent_daemon_is_given_up(socket_directory: Path) -> None:
         ask(path, timeout_seconds=0.05)
 
 
+def test_a_daemon_that_was_told_to_wait_may_be_silent_for_longer(socket_directory: Path) -> None:
+    path = socket_directory / "x.sock"
+
+    with (
+        listen(path),
+        Client(path, timeout_seconds=0.05) as client,
+        pytest.raises(DaemonUnreachable, match=r"^lookaliked did not answer within 0\.15 seconds"),
+    ):
+        client.sync(None, wait_seconds=0.1)
+
+
 def test_a_daemon_that_takes_no_connection_is_given_up(socket_directory: Path) -> None:
     path = socket_directory / "x.sock"
     with listen(path, backlog=0), socket.socket(socket.AF_UNIX) as first:
@@ -136,7 +147,7 @@ def test_a_model_name_is_quoted() -> None:
 
 
 def test_a_missing_daemon_is_exit_code_69(lookalike: Lookalike, photo: Path) -> None:
-    for arguments in (["status"], ["search", "photo.jpg"]):
+    for arguments in (["status"], ["search", "photo.jpg"], ["sync"], ["verify"], ["failures"], ["deletions", "list"]):
         done = lookalike(*arguments)
 
         assert (done.returncode, done.stdout) == (69, b"")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import daemon as daemon_package
+from tests.unit.cli.conftest import deletions, failure, search_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,15 +58,32 @@ def run_on_terminal(lookalike: Lookalike, *arguments: str, **variables: str) -> 
         os.close(standard_output)
 
 
-@pytest.mark.parametrize("command", [["search", "photo.jpg"], ["status"]])
+@pytest.mark.parametrize(
+    "command",
+    [["search", "--sync", "photo.jpg"], ["status"], ["sync"], ["verify"], ["failures"], ["deletions"], ["--help"]],
+    ids=" ".join,
+)
 def test_a_command_imports_nothing_heavy(
-    lookalike: Lookalike, daemon: FakeDaemon, photo: Path, status_answer: dict[str, Any], command: list[str]
+    lookalike: Lookalike,
+    daemon: FakeDaemon,
+    photo: Path,
+    status_answer: dict[str, Any],
+    sync_answer: dict[str, Any],
+    verify_answer: dict[str, Any],
+    command: list[str],
 ) -> None:
-    if command[0] == "search":
-        daemon.will_refuse("not_in_library", "It is not in the library.")
-        daemon.will_find((0.5, ["/a.jpg"]))
-    else:
-        daemon.will_answer(status_answer)
+    refusal = {"schema": 1, "error": {"code": "not_in_library", "message": "It is not in the library."}}
+    answers: dict[str, list[dict[str, Any]]] = {
+        "search": [sync_answer, refusal, search_answer((0.5, ["/a.jpg"]))],
+        "status": [status_answer],
+        "sync": [sync_answer],
+        "verify": [verify_answer],
+        "failures": [{"schema": 1, "failures": [failure("/a.jpg")], "total": 1}],
+        "deletions": [{"schema": 1, "folders": [deletions("/photos")]}],
+        "--help": [],
+    }
+    for answer in answers[command[0]]:
+        daemon.will_answer(answer)
 
     done = subprocess.run(
         [sys.executable, "-c", PRINT_MODULES, *command],
@@ -76,6 +94,7 @@ def test_a_command_imports_nothing_heavy(
         check=True,
     )
 
+    assert not daemon.answers
     assert set(done.stderr.split()) & HEAVY == set()
 
 
@@ -105,7 +124,22 @@ def test_the_version_needs_no_daemon(lookalike: Lookalike) -> None:
     assert (done.returncode, done.stdout) == (0, f"lookalike {daemon_package.__version__}\n".encode())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["search", "--help"], ["status", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["-h"],
+        ["search", "--help"],
+        ["status", "-h"],
+        ["sync", "-h"],
+        ["verify", "-h"],
+        ["failures", "-h"],
+        ["failures", "retry", "-h"],
+        ["deletions", "--help"],
+        ["deletions", "approve", "-h"],
+    ],
+    ids=" ".join,
+)
 def test_help_goes_to_standard_output(lookalike: Lookalike, arguments: list[str]) -> None:
     done = lookalike(*arguments)
 

@@ -5,11 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from cli.report.search import search_lines
+from tests.unit.cli.conftest import search_answer
+
 if TYPE_CHECKING:
+    from cli.answers import SearchAnswer
     from tests.unit.cli.conftest import FakeDaemon, Lookalike
 
 
@@ -109,6 +113,55 @@ def test_json_is_the_daemons_answer_unchanged(lookalike: Lookalike, daemon: Fake
     done = lookalike("search", "--json", str(photo))
 
     assert (done.returncode, done.stdout, done.stderr) == (0, raw + b"\n", b"")
+
+
+def test_a_file_that_cannot_be_looked_at_is_marked_and_explained(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path
+) -> None:
+    answer = search_answer((1.0, ["/a.jpg", "/mnt/nas/a.jpg"]), (0.5, ["/mnt/nas/b.jpg"]))
+    answer["results"][0]["unverified"] = ["/mnt/nas/a.jpg"]
+    answer["results"][1]["unverified"] = ["/mnt/nas/b.jpg"]
+    daemon.will_answer(answer)
+    daemon.will_answer(answer)
+
+    done = lookalike("search", str(photo))
+
+    assert done.stdout.decode().splitlines() == [
+        "1.000  /a.jpg",
+        "     = /mnt/nas/a.jpg  (unverified)",
+        "0.500  /mnt/nas/b.jpg  (unverified)",
+    ]
+    assert (done.returncode, done.stderr) == (0, b"2 of these could not be verified: see lookalike deletions list\n")
+    assert lookalike("search", "--paths", str(photo)).stdout == b"/a.jpg\n/mnt/nas/a.jpg\n/mnt/nas/b.jpg\n"
+
+
+def test_a_search_can_wait_for_what_is_on_disk(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path, sync_answer: dict[str, Any]
+) -> None:
+    daemon.will_answer(sync_answer)
+    daemon.will_find((1.0, [str(photo)]))
+
+    done = lookalike("search", "--sync", "--timeout", "7", str(photo))
+
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"1.000  {photo}\n", b"")
+    sync, search = daemon.requests
+    assert (sync.method, sync.target, sync.body) == ("POST", "/v1/sync?timeout=7.0", b"{}")
+    assert search.connection == sync.connection
+
+
+def test_a_search_that_waited_in_vain_says_so_and_searches(
+    lookalike: Lookalike, daemon: FakeDaemon, photo: Path, sync_answer: dict[str, Any]
+) -> None:
+    daemon.will_answer(sync_answer | {"complete": False, "pending": 5, "reasons": ["Milvus was away."]})
+    daemon.will_find((0.5, ["/a.jpg"]))
+
+    done = lookalike("search", "--sync", str(photo))
+
+    assert (done.returncode, done.stdout) == (0, b"0.500  /a.jpg\n")
+    assert done.stderr.decode().splitlines() == [
+        "not in step: 1,234 files, 5 paths to go: a photo that is not found may not be indexed yet",
+        "Milvus was away.",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--paths"]])
@@ -228,3 +281,9 @@ def test_a_full_disk_is_one_sentence(lookalike: Lookalike, daemon: FakeDaemon, p
         )
 
     assert (done.returncode, done.stderr) == (1, b"the output cannot be written: No space left on device\n")
+
+
+def test_scores_of_any_metric_are_aligned() -> None:
+    answer = {"results": [{"score": 9.5, "paths": ["/a", "/b"]}, {"score": 123.25, "paths": ["/c"]}]}
+
+    assert search_lines(cast("SearchAnswer", answer)) == ["  9.500  /a", "       = /b", "123.250  /c"]

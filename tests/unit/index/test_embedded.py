@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import socket
@@ -11,17 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon.errors import AlreadyRunning, ConfigError
+from daemon.errors import AlreadyRunning, ConfigError, StoreUnavailable
 from daemon.index import child
 from daemon.index.embedded import (
     LOG_ROTATE_BYTES,
     RESTART_DELAYS_SECONDS,
     ChildLog,
+    Damage,
     DataLock,
     EmbeddedMilvus,
     EmbeddedServer,
     EmbeddedValkey,
     ProcessIdentity,
+    accepts_connections,
     ask,
     describe_exit,
     make_directory,
@@ -31,6 +35,9 @@ from daemon.index.embedded import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+DAMAGED = 65
 
 
 class Clock:
@@ -53,6 +60,9 @@ class Sleeper(EmbeddedServer):
 
     def answers(self) -> bool:
         return True
+
+    def damage_said(self, status: int) -> Damage | None:
+        return Damage("torn", "it says so") if status == DAMAGED else None
 
     @property
     def dead(self) -> bool:
@@ -136,6 +146,64 @@ def test_a_restart_that_fails_is_tried_again_and_does_not_raise(
     clock.now += 30
     sleeper.check()
     assert sleeper.restarts == 1
+
+
+def test_what_a_restart_finds_damaged_is_moved_aside_and_the_child_started_again(
+    sleeper: Sleeper, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sleeper.start()
+    torn = tmp_path / "data" / "sleeper" / "torn"
+    with monkeypatch.context() as patch:
+        patch.setattr(Sleeper, "program", f"raise SystemExit({DAMAGED})")
+        for content in ("first", "second"):
+            torn.write_text(content)
+            kill(sleeper) if not sleeper.dead else None
+            clock.now += 30
+            sleeper.check()
+            clock.now += 30
+            sleeper.check()
+            assert wait_until(lambda: sleeper.dead, 5)
+            sleeper.check()
+            assert not torn.exists()
+    clock.now += 30
+    sleeper.check()
+    assert not sleeper.dead
+    aside = sorted((tmp_path / "data").glob("sleeper.damaged-*/torn"))
+    assert sorted(path.read_text() for path in aside) == ["first", "second"]
+    said = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 2
+    assert all("torn is damaged (it says so); moved to " in sentence for sentence in said)
+
+
+def test_a_child_that_calls_what_is_not_there_damaged_is_refused_the_start(
+    sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Sleeper, "program", f"raise SystemExit({DAMAGED})")
+    monkeypatch.setattr(Sleeper, "answers", lambda _: False)
+    with pytest.raises(StoreUnavailable, match="did not start, it exited with status 65"):
+        sleeper.start()
+    assert not list((tmp_path / "data").glob("*.damaged-*"))
+
+
+def test_damage_that_cannot_be_moved_aside_does_not_end_the_daemon(
+    sleeper: Sleeper, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sleeper.start()
+    (tmp_path / "data" / "sleeper" / "torn").touch()
+
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(type(tmp_path), "rename", refuse)
+    monkeypatch.setattr(Sleeper, "program", f"raise SystemExit({DAMAGED})")
+    kill(sleeper)
+    sleeper.check()
+    clock.now += 30
+    sleeper.check()
+    assert wait_until(lambda: sleeper.dead, 5)
+    sleeper.check()
+    assert "sleeper cannot be started again: [Errno 13] Permission denied" in caplog.text
+    assert (tmp_path / "data" / "sleeper" / "torn").exists()
 
 
 def test_stop_is_harmless_when_never_started_and_when_repeated(sleeper: Sleeper) -> None:
@@ -311,6 +379,25 @@ def test_a_socket_that_nobody_serves_gives_an_empty_answer(tmp_path: Path) -> No
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     assert ask(path, b"PING\r\n", answer_bytes=5) == b""
+
+
+def connect_without_end(path: Path, stack: contextlib.ExitStack) -> None:
+    while True:
+        waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.setblocking(False)
+        waiting.connect(str(path))
+
+
+def test_a_socket_whose_backlog_is_full_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(str(path))
+        server.listen(0)
+        with pytest.raises(BlockingIOError):
+            connect_without_end(path, stack)
+        assert accepts_connections(path)
+    assert not accepts_connections(path)
 
 
 def run_launcher(*arguments: str) -> subprocess.CompletedProcess[str]:

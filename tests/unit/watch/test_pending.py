@@ -96,6 +96,28 @@ def test_what_is_put_off_comes_back_with_what_it_was_pending_for(pending: Pendin
     assert pending.take(10) == [("a", Hint.FOUND, 1000.0)]
 
 
+def test_what_was_closed_during_the_look_that_puts_it_off_is_not_put_off(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.CREATED)
+    clock.now += 0.1
+    assert taken(pending) == ["a"]
+    pending.put("a", Hint.CLOSED)
+    pending.later("a", 60.0)
+    clock.now += 0.1
+    assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+    pending.put("a", Hint.WRITTEN)
+    pending.later("a", 0.02)
+    clock.now += 1.99
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"]
+    clock.now += 0.02
+    assert pending.take(10) == [("a", Hint.WRITTEN, 1000.0)]
+    pending.put("a", Hint.FOUND)
+    pending.later("a", 3.0)
+    clock.now += 2.9
+    pending.put("c", Hint.FOUND)
+    assert taken(pending) == ["c"], "that a walk met it says nothing new"
+
+
 def test_a_closed_file_that_gets_its_times_is_still_a_closed_file(pending: Pending, clock: Clock) -> None:
     pending.put("a", Hint.CLOSED)
     clock.now += 0.05
@@ -105,6 +127,26 @@ def test_a_closed_file_that_gets_its_times_is_still_a_closed_file(pending: Pendi
     assert taken(pending) == ["b"], "the last event puts the look off all the same"
     clock.now += 0.02
     assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+
+
+def test_a_closed_file_that_is_written_to_waits_until_it_is_closed_again(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.CLOSED)
+    pending.put("a", Hint.WRITTEN)
+    pending.put("a", Hint.CREATED)
+    clock.now += 1.99
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["b"]
+    pending.put("a", Hint.CLOSED)
+    clock.now += 0.1
+    assert pending.take(10) == [("a", Hint.CLOSED, 1000.0)]
+
+
+def test_a_file_that_is_written_to_and_never_closed_is_handed_out_after_quiet(pending: Pending, clock: Clock) -> None:
+    for _ in range(20):
+        pending.put("a", Hint.WRITTEN)
+        clock.now += 1.5
+    clock.now += 0.5
+    assert pending.take(10) == [("a", Hint.WRITTEN, 1000.0)]
 
 
 def test_the_latest_of_coming_and_going_counts(pending: Pending, clock: Clock) -> None:
@@ -127,14 +169,39 @@ def test_a_change_while_it_was_put_off_is_not_forgotten(pending: Pending, clock:
     assert len(pending) == 0
 
 
-def test_the_greatest_of_several_changes_in_flight_is_kept(pending: Pending, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("hints", "expected"),
+    [
+        ((Hint.CLOSED, Hint.FOUND, Hint.GONE), Hint.GONE),
+        ((Hint.CLOSED, Hint.GONE, Hint.CREATED), Hint.CREATED),
+        ((Hint.CLOSED, Hint.WRITTEN), Hint.WRITTEN),
+        ((Hint.CREATED, Hint.WRITTEN, Hint.CLOSED, Hint.CREATED), Hint.CLOSED),
+    ],
+)
+def test_of_several_changes_in_flight_the_latest_counts_as_it_does_else(
+    pending: Pending, clock: Clock, hints: tuple[Hint, ...], expected: Hint
+) -> None:
     pending.put("a", Hint.FOUND)
     taken(pending)
-    for hint in (Hint.CLOSED, Hint.FOUND, Hint.GONE, Hint.CREATED):
+    for hint in hints:
         pending.put("a", hint)
+        pending.put("b", hint)
+    pending.done("a")
+    clock.now += 3
+    assert [(path, hint) for path, hint, _ in pending.take(10)] == [("a", expected), ("b", expected)]
+
+
+def test_what_changed_in_flight_is_pending_since_that_change(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    clock.now += 1
+    pending.put("a", Hint.CREATED)
+    clock.now += 1
+    pending.put("a", Hint.CLOSED)
+    clock.now += 1
     pending.done("a")
     clock.now += 1
-    assert pending.take(10) == [("a", Hint.GONE, 1004.0 - 4.0)]
+    assert pending.take(10) == [("a", Hint.CLOSED, 1001.0)]
 
 
 def test_places_in_the_queues_that_were_given_up_hand_nothing_out(pending: Pending, clock: Clock) -> None:
@@ -195,6 +262,55 @@ def test_the_age_is_that_of_the_oldest(pending: Pending, clock: Clock) -> None:
     clock.now += 3
     pending.put("b", Hint.FOUND)
     assert pending.oldest_seconds() == 3
+
+
+def test_what_was_put_before_a_moment_is_counted_until_it_is_done(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    pending.put("b", Hint.CLOSED)
+    moment = clock.now
+    clock.now += 1
+    pending.put("b", Hint.CLOSED)
+    pending.put("c", Hint.FOUND)
+    assert pending.older_than(moment - 1) == 0
+    assert pending.older_than(moment) == 2, "b has changed again, but its first change has not been seen to either"
+    clock.now += 1
+    assert sorted(taken(pending)) == ["a", "b", "c"]
+    pending.done("a")
+    assert pending.older_than(moment) == 1, "b is in flight"
+    pending.later("b", 5.0)
+    assert pending.older_than(moment) == 1, "b is put off"
+    clock.now += 5
+    assert taken(pending) == ["b"]
+    pending.done("b")
+    assert pending.older_than(moment) == 0
+    assert len(pending) == 1
+
+
+def test_a_change_in_flight_is_counted_from_when_it_came(pending: Pending, clock: Clock) -> None:
+    pending.put("a", Hint.FOUND)
+    taken(pending)
+    clock.now += 1
+    pending.put("a", Hint.CLOSED)
+    moment = clock.now
+    clock.now += 1
+    pending.done("a")
+    assert pending.older_than(moment) == 1, "whoever asks at this moment has seen that change happen"
+    clock.now += 1
+    taken(pending)
+    pending.put("a", Hint.CLOSED)
+    pending.done("a")
+    assert pending.older_than(moment) == 0, "this one came later"
+
+
+@pytest.mark.parametrize(
+    ("below", "expected"),
+    [("", 4), ("/", 4), ("/p", 3), ("/p/", 3), ("/p/q", 1), ("/pq", 1), ("/p/a.jpg", 1), ("/x", 0)],
+)
+def test_what_is_pending_at_or_below_a_path_is_counted(
+    pending: Pending, clock: Clock, below: str, expected: int
+) -> None:
+    pending.put_all(["/p/a.jpg", "/p/b.jpg", "/p/q/c.jpg", "/pq/d.jpg"], Hint.FOUND)
+    assert pending.older_than(clock.now, below) == expected
 
 
 def test_closing_wakes_whoever_waits() -> None:

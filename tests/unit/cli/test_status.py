@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from cli.report import _duration, printable, search_lines, status_lines
+from cli.report.status import status_lines
 
 if TYPE_CHECKING:
-    from cli.answers import SearchAnswer, StatusAnswer
+    from cli.answers import StatusAnswer
 
 NOW = datetime(2026, 1, 1, 0, 5, tzinfo=UTC).timestamp()
 
@@ -76,6 +76,37 @@ def test_a_comparison_says_what_it_found(status_answer: dict[str, Any]) -> None:
     assert "compared   5 min ago: 640 files in 0.2 s, 1,200 added, 1 removed" in lines(status_answer)
 
 
+def test_a_walk_says_how_far_it_is(status_answer: dict[str, Any]) -> None:
+    status_answer["reconcile"] = {"directory": "/home/anna/Pictures", "files": 12_000, "of": 50_000}
+
+    assert "comparing  /home/anna/Pictures: 12,000 of about 50,000 files" in lines(status_answer)
+
+
+@pytest.mark.parametrize("expected", [0, 640])
+def test_a_walk_that_is_longer_than_expected_says_how_many_files_it_saw(
+    status_answer: dict[str, Any], expected: int
+) -> None:
+    status_answer["reconcile"] = {"directory": "/home/anna/Pictures", "files": 12_000, "of": expected}
+
+    assert "comparing  /home/anna/Pictures: 12,000 files" in lines(status_answer)
+
+
+def test_without_a_walk_none_is_shown(status_answer: dict[str, Any]) -> None:
+    status_answer["reconcile"] = None
+
+    assert not any(line.startswith("comparing") for line in lines(status_answer))
+
+
+def test_directories_without_a_watch_are_said_aloud(status_answer: dict[str, Any]) -> None:
+    status_answer["folders"][0] |= {"watches": 120, "unwatched": 3}
+    status_answer["folders"].append(status_answer["folders"][0] | {"unwatched": 1})
+
+    shown = lines(status_answer)
+
+    assert "             3 directories polled for want of a watch" in shown
+    assert "             1 directory polled for want of a watch" in shown
+
+
 def test_no_folder_is_said_aloud(status_answer: dict[str, Any]) -> None:
     status_answer["folders"] = []
 
@@ -103,45 +134,7 @@ def test_nothing_of_the_daemons_text_reaches_the_terminal_raw(status_answer: dic
 
     status_answer |= {"state": "degraded", "reasons": ["It is so."]}
     status_answer["folders"][0]["note"] = "A note."
+    status_answer["reconcile"] = {"directory": "/home/anna/Pictures", "files": 1, "of": 2}
     status_answer["stores"][0] |= {"state": "away", "embedded": False, "reason": "gone"}
 
     assert all(line.isprintable() for line in lines(poison(status_answer)))
-
-
-def test_scores_of_any_metric_are_aligned() -> None:
-    answer = {"results": [{"score": 9.5, "paths": ["/a", "/b"]}, {"score": 123.25, "paths": ["/c"]}]}
-
-    assert search_lines(cast("SearchAnswer", answer)) == ["  9.500  /a", "       = /b", "123.250  /c"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("/Bilder/Grüße 写真 📷.jpg", "/Bilder/Grüße 写真 📷.jpg"),
-        ("narrow\u202fno-break, wide\u3000space", "narrow\u202fno-break, wide\u3000space"),
-        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
-        ("\x1b[2J\x00\x7f", "\\x1b[2J\\x00\\x7f"),
-        ("caf\udce9", "caf\\xe9"),
-        ("\x9b\u2028\u202e", "\\u009b\\u2028\\u202e"),
-        ("\U000e0001", "\\U000e0001"),
-        ("\ud800", "\\ud800"),
-    ],
-)
-def test_printable_escapes_what_a_terminal_would_obey(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0 s"),
-        (0.2134, "0.21 s"),
-        (12.3, "12 s"),
-        (125, "2 min"),
-        (2 * 3600 + 300, "2 h 5 min"),
-        (86400, "1 day 0 h"),
-        (3 * 86400 + 4 * 3600, "3 days 4 h"),
-    ],
-)
-def test_durations_are_rounded_for_people(seconds: float, shown: str) -> None:
-    assert _duration(seconds) == shown

@@ -1,0 +1,1 @@
+"""The commands, a module for each: what it takes, what it asks the daemon, what it prints."""

@@ -1,0 +1,56 @@
+"""The options that commands share, and the connection that they describe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.client import Client
+from daemon.paths import socket_path
+
+_SHORTEST_TIMEOUT_SECONDS = 0.001
+_LONGEST_TIMEOUT_SECONDS = 86_400
+
+Socket = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="The daemon's socket. [default: $LOOKALIKE_SOCKET, else lookalike/lookalike.sock in $XDG_RUNTIME_DIR]",
+    ),
+]
+TimeoutSeconds = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        envvar="LOOKALIKE_TIMEOUT",
+        help="Give up when the daemon is silent for so long.",
+    ),
+]
+WaitSeconds = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Wait at most so long.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the daemon's answer as JSON (schema 1).")]
+Null = Annotated[bool, typer.Option("--null", "-0", help="With --paths: end each path with NUL instead of a newline.")]
+
+
+def connect(socket: Path | None, timeout_seconds: float) -> Client:
+    """Return a client for the daemon behind `socket`, or behind its default."""
+    return Client(socket or socket_path(), timeout_seconds=bounded(timeout_seconds))
+
+
+def bounded(timeout_seconds: float) -> float:
+    """Return what --timeout was given; it is wrong usage out of bounds."""
+    # Typer's own bounds let NaN pass.
+    if not _SHORTEST_TIMEOUT_SECONDS <= timeout_seconds <= _LONGEST_TIMEOUT_SECONDS:
+        raise typer.BadParameter(
+            f"--timeout takes {_SHORTEST_TIMEOUT_SECONDS:g} to {_LONGEST_TIMEOUT_SECONDS:g} seconds."
+        )
+    return timeout_seconds
+
+
+def path_separator(*, as_json: bool, paths: bool, null: bool) -> bytes:
+    """Return what --null says must follow each path; it is wrong usage to mix --json, --paths and --null."""
+    if as_json and paths:
+        raise typer.BadParameter("--json and --paths exclude each other.")
+    if null and not paths:
+        raise typer.BadParameter("--null goes with --paths.")
+    return b"\0" if null else b"\n"

@@ -1,0 +1,93 @@
+"""HTTP over a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING
+
+from cli.errors import DaemonUnreachable
+from daemon.paths import SOCKET_PATH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class UnixConnection(HTTPConnection):
+    """One connection to what listens on `path`, opened by the first request and kept for the next."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+        self._timeout_seconds = timeout_seconds
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None,
+        headers: dict[str, str],
+        *,
+        wait_seconds: float,
+    ) -> tuple[int, bytes]:
+        """Return the HTTP status and the body of the answer.
+
+        Raises DaemonUnreachable, with what to do about it, when there is no answer: `wait_seconds` is for how much
+        longer than otherwise it may take.
+        """
+        timeout_seconds = self._timeout_seconds + wait_seconds
+        try:
+            self._send(method, target, body, headers)
+            self.sock.settimeout(timeout_seconds)
+            with self.getresponse() as response:
+                return response.status, response.read()
+        except TimeoutError as error:
+            message = f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._path})"
+            raise DaemonUnreachable(message) from error
+        except (OSError, HTTPException) as error:
+            message = f"lookaliked closed the connection before it answered (on {self._path})"
+            raise DaemonUnreachable(message) from error
+
+    def _send(self, method: str, target: str, body: bytes | Iterator[bytes] | None, headers: dict[str, str]) -> None:
+        # The daemon may answer and hang up before it has read everything: the answer is there although sending failed.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.request(method, target, body=body, headers=headers)
+
+    def connect(self) -> None:
+        if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES:
+            message = (
+                f"the socket's path is longer than the {SOCKET_PATH_BYTES} bytes that a socket can have: {self._path}"
+            )
+            raise DaemonUnreachable(message)
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._connect_socket(self.sock)
+        except OSError as error:
+            self.close()
+            raise self._unreachable(error) from error
+
+    def _connect_socket(self, sock: socket.socket) -> None:
+        # With settimeout() alone, connect() to a Unix socket fails at once when its backlog is full, instead of waiting.
+        seconds, fraction = divmod(self._timeout_seconds, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(seconds), int(fraction * 1e6)))
+        sock.connect(os.fspath(self._path))
+        sock.settimeout(self._timeout_seconds)
+
+    def _unreachable(self, error: OSError) -> DaemonUnreachable:
+        path = self._path
+        match error:
+            case FileNotFoundError() | ConnectionRefusedError():
+                message = (
+                    f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
+                )
+            case PermissionError():
+                message = f"you may not ask this lookaliked: permission denied on {path}"
+            case BlockingIOError():
+                message = f"lookaliked did not take the connection within {self._timeout_seconds:g} seconds (on {path})"
+            case _:
+                message = f"cannot connect to {path}: {error.strerror or error}"
+        return DaemonUnreachable(message)

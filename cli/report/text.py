@@ -1,0 +1,81 @@
+"""Names, numbers and times as a person reads them, and colour."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Colour = Literal["green", "yellow", "red", "dim"]
+
+_SGR: dict[Colour, str] = {"green": "32", "yellow": "33", "red": "31", "dim": "2"}
+_NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+class Paint:
+    """Wraps text in ANSI colours, or leaves it alone."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
+
+    def __call__(self, text: str, colour: Colour) -> str:
+        return f"\x1b[{_SGR[colour]}m{text}\x1b[0m" if self._enabled and text.strip() else text
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with everything escaped that a terminal would obey or could not show: \n, \x1b, \u202e.
+
+    A byte that is not UTF-8 (a lone surrogate here, PEP 383) is shown as that byte: \xff.
+    """
+    return text if text.isprintable() else "".join(map(_printable_character, text))
+
+
+def count(number: int, noun: str, plural: str = "", *, width: int = 0) -> str:
+    """Return `number` with thousands marked, at least `width` wide, and the noun in its singular or plural."""
+    return f"{number:>{width},} {noun if number == 1 else plural or noun + 's'}"
+
+
+def examples(names: Sequence[str], total: int, more: str = "") -> list[str]:
+    """Return the names, indented, and after them how many of `total` are not among them; `more` says where they are."""
+    lines = [f"  {printable(name)}" for name in names]
+    if total > len(names):
+        lines.append(f"  and {total - len(names):,} more{more}")
+    return lines
+
+
+def age(moment: str, now: float) -> str:
+    """Return how long `moment` (ISO 8601) lies before `now` (seconds since the epoch), as in "5 min ago"."""
+    try:
+        seconds = now - datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return printable(moment)
+    return f"{duration(max(seconds, 0))} ago"
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` in the units that tell a person enough."""
+    if seconds < 10:  # noqa: PLR2004 - below this the fraction tells something
+        return f"{seconds:.2g} s"
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE:.0f} min"
+    if seconds < _DAY:
+        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
+    return f"{count(int(seconds // _DAY), 'day')} {seconds % _DAY // _HOUR:.0f} h"
+
+
+def _printable_character(character: str) -> str:
+    # Unlike str.isprintable(), let wide and narrow spaces pass: file names of cameras and screenshots hold them.
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004 - the range of PEP 383
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:  # noqa: PLR2004 - ASCII
+        return _NAMED_ESCAPES.get(character, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the basic plane

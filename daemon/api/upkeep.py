@@ -1,0 +1,190 @@
+"""What somebody may ask for so that the index equals the disk: to wait until it does, to try again, to decide about deletions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import os
+import time
+from typing import TYPE_CHECKING
+
+from daemon.api import schema
+from daemon.changes import Hint
+from daemon.errors import QueryError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from daemon.api.status import Status
+    from daemon.index.index import Index
+    from daemon.watch.folder import WatchedFolder
+    from daemon.watch.pending import Pending
+    from daemon.watch.watcher import Watcher
+
+LISTED = 100
+"""Failures that an answer to a sync lists."""
+EXAMPLES = 20
+"""Held files that are listed where nobody asked for all of a folder."""
+
+
+class Upkeep:
+    """Answers on any thread. Raises QueryError, or StoreUnavailable."""
+
+    def __init__(self, index: Index, watcher: Watcher, pending: Pending, status: Status) -> None:
+        self._index = index
+        self._watcher = watcher
+        self._pending = pending
+        self._status = status
+
+    def begin_sync(self, path: str) -> Sync:
+        """Have everything below `path` compared with the disk, or below every folder where it is empty."""
+        folders = self._watcher.folders
+        if path and self._watcher.folder_of(path) is None:
+            watched = ", ".join(folder.path for folder in folders)
+            raise QueryError("not_watched", f"{path} lies in none of the watched folders ({watched})")
+        return Sync(self, path)
+
+    def failures(self, path: str) -> schema.FailuresAnswer:
+        """Return what could not be indexed at or below `path`."""
+        found = self.failed(path)
+        return schema.FailuresAnswer(failures=found, total=len(found))
+
+    def retry(self, path: str) -> schema.RetryAnswer:
+        """Have what could not be indexed at or below `path` looked at again, changed or not."""
+        found = self.failed(path)
+        # As if each had just been closed: what a walk finds unchanged since it failed is left alone.
+        self._pending.put_all([failure.path for failure in found], Hint.CLOSED)
+        return schema.RetryAnswer(retried=len(found))
+
+    def deletions(self, path: str) -> schema.DeletionsAnswer:
+        """Return what is held of every folder, or all that is held of the one at `path`."""
+        folders = [self._held_folder(path)] if path else [folder for folder in self._watcher.folders if _holds(folder)]
+        return schema.DeletionsAnswer(folders=[self._held(folder, None if path else EXAMPLES) for folder in folders])
+
+    def approve(self, path: str) -> schema.DecisionAnswer:
+        """Have what is held of the folder at `path` deleted from the index."""
+        folder = self._held_folder(path)
+        held = self._held(folder, EXAMPLES)
+        self._watcher.approve(folder)
+        return schema.DecisionAnswer(folder=held, files=held.files)
+
+    def reject(self, path: str) -> schema.DecisionAnswer:
+        """Have what is held of the folder at `path` kept in the index until it is back."""
+        folder = self._held_folder(path)
+        self._watcher.reject(folder)
+        held = self._held(folder, EXAMPLES)
+        return schema.DecisionAnswer(folder=held, files=held.files)
+
+    # What a sync asks
+
+    def compare_again(self, path: str) -> list[threading.Event]:
+        return [self._watcher.compare_again(one) for one in ([path] if path else self._paths)]
+
+    def unfinished(self, moment: float, path: str) -> int:
+        """Return how many paths at or below `path` have been pending since before a moment of the monotonic clock."""
+        return self._pending.older_than(moment, path)
+
+    def files(self, path: str) -> int:
+        mappings = self._index.mappings
+        if path:
+            return mappings.count_below(path) + (mappings.files([path])[0] is not None)
+        return sum(map(mappings.count_below, self._paths))
+
+    def held(self, path: str) -> list[schema.HeldFolder]:
+        concerned = [self._watcher.folder_of(path)] if path else self._watcher.folders
+        return [
+            schema.HeldFolder(folder=folder.path, files=self._files_held(folder), reason=folder.note)
+            for folder in concerned
+            if folder is not None and _holds(folder)
+        ]
+
+    def failed(self, path: str) -> list[schema.Failure]:
+        """Return the failures at or below `path`, all where it is empty, by their paths."""
+        below = path.rstrip(os.sep) + os.sep
+        found = self._index.mappings.failures().values()
+        return [
+            schema.Failure(
+                path=failure.path, reason=failure.reason, attempts=failure.attempts, since=_iso(failure.since)
+            )
+            for failure in sorted(found, key=lambda one: one.path)
+            if not path or failure.path == path or failure.path.startswith(below)
+        ]
+
+    def troubles(self) -> list[str]:
+        return self._status.reasons()
+
+    @property
+    def _paths(self) -> Sequence[str]:
+        return [folder.path for folder in self._watcher.folders]
+
+    def _held_folder(self, path: str) -> WatchedFolder:
+        found = next((folder for folder in self._watcher.folders if folder.path == path), None)
+        if found is None or not _holds(found):
+            what = "is not one of the watched folders" if found is None else "has no deletions that wait for a decision"
+            raise QueryError("not_held", f"{path} {what}; see lookalike deletions list")
+        return found
+
+    def _held(self, folder: WatchedFolder, most: int | None) -> schema.HeldDeletions:
+        recorded = self._index.mappings.count_below(folder.path)
+        if folder.hold:
+            paths = sorted(folder.hold.paths, key=os.fsencode)[:most]
+        else:
+            paths = [os.fsdecode(raw) for raw, _ in itertools.islice(self._index.mappings.stream(folder.path), most)]
+        return schema.HeldDeletions(
+            folder=folder.path,
+            state=folder.state,
+            reason=folder.note,
+            since=_iso(folder.hold.since if folder.hold else folder.since),
+            files=self._files_held(folder),
+            recorded=recorded,
+            paths=paths,
+        )
+
+    def _files_held(self, folder: WatchedFolder) -> int:
+        return folder.held if folder.hold else self._index.mappings.count_below(folder.path)
+
+
+class Sync:
+    """Everything on disk below a path, as it was when this was made: finished once it is in the index, held, or failed."""
+
+    def __init__(self, upkeep: Upkeep, path: str) -> None:
+        self._upkeep = upkeep
+        self._path = path
+        self._started = time.monotonic()
+        self._compared = upkeep.compare_again(path)
+        self._moment: float | None = None
+
+    def finished(self) -> bool:
+        if self._moment is None and all(one.is_set() for one in self._compared):
+            # All that differed then is pending by now.
+            self._moment = time.monotonic()
+        return self._moment is not None and not self._upkeep.unfinished(self._moment, self._path)
+
+    def answer(self, *, complete: bool) -> schema.SyncAnswer:
+        upkeep, path = self._upkeep, self._path
+        failed = upkeep.failed(path)
+        pending = 0 if complete else upkeep.unfinished(self._moment or time.monotonic(), path)
+        return schema.SyncAnswer(
+            complete=complete,
+            took_seconds=round(time.monotonic() - self._started, 3),
+            files=upkeep.files(path),
+            pending=pending,
+            reasons=[] if complete else [*self._unfinished(pending), *upkeep.troubles()],
+            held=upkeep.held(path),
+            failed=failed[:LISTED],
+            failures=len(failed),
+        )
+
+    def _unfinished(self, pending: int) -> list[str]:
+        if self._moment is None:
+            return ["the comparison with the disk has not come to its end"]
+        return [f"{pending:,} paths are still to be looked at, read or encoded"]
+
+
+def _holds(folder: WatchedFolder) -> bool:
+    return folder.absent or folder.hold is not None
+
+
+def _iso(moment: float) -> str:
+    return dt.datetime.fromtimestamp(moment, dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,117 @@
+"""The disk against the mapping: every photo below the folders, and every file that is recorded there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from daemon.changes import FileStat, Hint, signature
+from daemon.verify.report import Finding
+from daemon.watch.reconcile import Walk, differences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from daemon.index.mappings import FileRecord, Mappings
+    from daemon.verify.barrier import Territory
+    from daemon.verify.report import Subject
+    from daemon.watch.filters import Filters
+
+BATCH = 500
+FILE = "file"
+
+
+def is_kept(path: str, territory: Territory) -> bool:
+    """Whether a missing file may be there after all: the deletion brake holds it, or what it lies on is away."""
+    return territory.is_unverified(path) or not territory.is_reachable(path, Hint.GONE)
+
+
+class Files:
+    """Finds not_indexed, outdated, ghost_path and held."""
+
+    def __init__(
+        self,
+        mappings: Mappings,
+        territory: Territory,
+        filters: Filters,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._mappings = mappings
+        self._territory = territory
+        self._filters = filters
+        self._stopped = stopped
+
+    def suspects(self) -> Iterator[Subject]:
+        failed = self._mappings.failure_signatures()
+        for folder in self._territory.folders:
+            walk = Walk(folder.path, self._filters, self._stopped)
+            for raw, _ in differences(_readable(walk), self._mappings.stream(folder.path)):
+                path = os.fsdecode(raw)
+                if path not in failed:
+                    yield FILE, path
+            yield from ((FILE, path) for path in failed if path.startswith(folder.path.rstrip(os.sep) + os.sep))
+
+    def look(self, subjects: Sequence[Subject]) -> dict[Subject, Finding]:
+        failed = self._mappings.failure_signatures()
+        found: dict[Subject, Finding] = {}
+        for start in range(0, len(subjects), BATCH):
+            paths = [str(path) for _, path in subjects[start : start + BATCH]]
+            for path, record in zip(paths, self._mappings.files(paths), strict=True):
+                if finding := self._look_at(path, record, failed.get(path)):
+                    found[FILE, path] = finding
+        return found
+
+    def mend(self, findings: Mapping[Subject, Finding]) -> Iterable[str]:
+        """Look at them again: the disk then says what is to be done."""
+        return [path for finding in findings.values() for path in finding.paths]
+
+    def _look_at(self, path: str, record: FileRecord | None, failed: str | None) -> Finding | None:
+        try:
+            there = self._stat(path)
+        except OSError:
+            # Its directory cannot be read: the index keeps what it has of it.
+            return None if record is None else Finding("held", path, record, (path,), mendable=False)
+        if there is None:
+            return self._missing(path, record, failed)
+        if record is None:
+            is_known = failed == signature(there)
+            return None if is_known else Finding("not_indexed", path, signature(there), (path,))
+        if not record.stat.unchanged(FileStat.of(there)):
+            return Finding("outdated", path, (signature(there), record), (path,))
+        return None
+
+    def _missing(self, path: str, record: FileRecord | None, failed: str | None) -> Finding | None:
+        if record is None and failed is None:
+            return None
+        held = is_kept(path, self._territory)
+        if held and record is None:
+            return None
+        return Finding("held" if held else "ghost_path", path, record or failed, (path,), mendable=not held)
+
+    def _stat(self, path: str) -> os.stat_result | None:
+        """Return the stat of a photo that a walk would come to; None where there is none, OSError where that cannot be told."""
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        is_photo = stat.S_ISREG(found.st_mode) and self._territory.admits(path) and not self._is_linked(path)
+        return found if is_photo else None
+
+    def _is_linked(self, path: str) -> bool:
+        """Whether a directory between the folder and the file is a symbolic link, which is not followed."""
+        folders = {folder.path for folder in self._territory.folders}
+        directory = os.path.dirname(path)
+        while directory not in folders and directory != os.sep:
+            if os.path.islink(directory):
+                return True
+            directory = os.path.dirname(directory)
+        return False
+
+
+def _readable(walk: Walk) -> Iterator[tuple[bytes, str]]:
+    """Yield what the walk does; a folder that is away holds nothing that can be seen."""
+    try:
+        yield from walk
+    except OSError:
+        return

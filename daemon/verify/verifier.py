@@ -1,0 +1,204 @@
+"""Verification: suspicions are collected, and those that outlive everything that was under way are differences."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from daemon.changes import Hint
+from daemon.errors import QueryError
+from daemon.verify.barrier import Barrier
+from daemon.verify.content import Contents
+from daemon.verify.files import Files, is_kept
+from daemon.verify.report import ModelVectors, Report, by_kind
+from daemon.verify.stores import Contradictions, Intents, StoredVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from daemon.index.index import Index
+    from daemon.verify.barrier import Queue, Territory
+    from daemon.verify.content import OwnBytes
+    from daemon.verify.report import Check, Finding, Subject
+    from daemon.watch.filters import Filters
+
+    Findings = dict[Check, dict[Subject, Finding]]
+
+log = logging.getLogger(__name__)
+
+MOST = 100_000
+"""Suspicions of one check that are followed; of a library with more wrong, the counts are only the least."""
+PATIENCE_SECONDS = 30.0
+"""How long a suspicion waits for work that is under way."""
+REPAIR_SECONDS = 600.0
+"""How long what is being mended is waited for: every photo may have to be encoded."""
+REPAIRS = 3
+"""Mending one thing can bring another to light, which it explained."""
+CERTAIN = ("mapping_broken", "intent_left", "held")
+"""Kinds that no work under way accounts for."""
+
+
+class Verifier:
+    """Holds the disk, the mapping and the vectors of every model against one another, one verification at a time.
+
+    A photo that arrives, changes or goes meanwhile is no difference: one is told only if it looks the same after everything
+    that was pending has been dealt with. Nothing is written below a folder; without `repair`, nothing at all.
+    """
+
+    name = "verifier"
+
+    def __init__(
+        self,
+        index: Index,
+        pending: Queue,
+        territory: Territory,
+        filters: Filters,
+        own_bytes: OwnBytes,
+    ) -> None:
+        self._index = index
+        self._pending = pending
+        self._territory = territory
+        self._filters = filters
+        self._own_bytes = own_bytes
+        self._stop = threading.Event()
+        self._running = threading.Lock()
+        self._barrier = Barrier(pending, territory, self._stop)
+
+    # Service
+
+    def start(self) -> None:
+        """Nothing runs before it is asked for."""
+
+    def stop(self) -> None:
+        """End the verification that runs; it raises QueryError."""
+        self._stop.set()
+        with self._running:
+            pass
+
+    def check(self) -> None:
+        """It has no thread of its own."""
+
+    def run(self, *, deep: bool, repair: bool) -> Report:
+        """Verify, mend if asked to and verify again; QueryError when another verification runs."""
+        if not self._running.acquire(blocking=False):
+            raise QueryError("busy", "another verification is running; try again when it is done")
+        try:
+            return self._run(deep=deep, repair=repair)
+        finally:
+            self._running.release()
+
+    def _run(self, *, deep: bool, repair: bool) -> Report:
+        started = time.monotonic()
+        checks, contents = self._checks(), Contents(self._index, self._own_bytes, self._stop.is_set)
+        found, pending = self._verify(_suspects([*checks, contents] if deep else checks))
+        mended = 0
+        for _ in range(REPAIRS if repair else 0):
+            before = _mendable(found)
+            if not any(before.values()):
+                break
+            self._mend(before)
+            # Of the sample, what differed is looked at again.
+            found, pending = self._verify(_suspects(checks) | {contents: list(found.get(contents, ()))})
+            mended += sum(len(findings.keys() - found.get(check, {}).keys()) for check, findings in before.items())
+        findings = [finding for of_check in found.values() for finding in of_check.values()]
+        counts = self._index.mappings.counts()
+        return Report(
+            took_seconds=round(time.monotonic() - started, 3),
+            files=sum(self._index.mappings.count_below(folder.path) for folder in self._territory.folders),
+            photos=counts.photos,
+            models=tuple(
+                ModelVectors(one.model, self._index.vectors.count(one.name)) for one in self._index.collections
+            ),
+            failures=counts.failures,
+            deep=deep,
+            sampled=contents.sampled,
+            pending=pending,
+            differences=by_kind(findings),
+            repaired=repair,
+            mended=mended,
+        )
+
+    def _checks(self) -> list[Check]:
+        return [
+            Contradictions(self._index, self._is_lost, self._stop.is_set),
+            Files(self._index.mappings, self._territory, self._filters, self._stop.is_set),
+            StoredVectors(self._index, self._is_lost),
+            Intents(self._index),
+        ]
+
+    # Finding
+
+    def _verify(self, suspects: Mapping[Check, Iterable[Subject]]) -> tuple[Findings, int]:
+        """Return what differs, and how many suspicions could not be decided."""
+        seen = {check: self._look(check, itertools.islice(some, MOST)) for check, some in suspects.items()}
+        standing: Findings = {check: {} for check in suspects}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        undecided = 0
+        while any(seen.values()):
+            self._barrier.wait(deadline - time.monotonic())
+            is_last = time.monotonic() >= deadline
+            for check, before in seen.items():
+                seen[check] = now = self._look(check, before)
+                stays = [subject for subject in now if now[subject].evidence == before[subject].evidence]
+                for subject in stays:
+                    finding = now.pop(subject)
+                    if self._is_owed(finding):
+                        undecided += 1
+                    else:
+                        standing[check][subject] = finding
+                if is_last:
+                    undecided += len(now)
+                    now.clear()
+        return _explained(standing), undecided
+
+    def _look(self, check: Check, subjects: Iterable[Subject]) -> dict[Subject, Finding]:
+        found = check.look(list(dict.fromkeys(subjects)))
+        if self._stop.is_set():
+            raise QueryError("unavailable", "lookaliked is stopping; verify again when it runs")
+        return found
+
+    def _is_owed(self, finding: Finding) -> bool:
+        return finding.kind not in CERTAIN and self._barrier.owes(finding.paths)
+
+    # Mending
+
+    def _is_lost(self, path: str) -> bool:
+        """Whether a file is missing without having been deleted, as far as can be told."""
+        return not os.path.lexists(path) and is_kept(path, self._territory)
+
+    def _mend(self, findings: Findings) -> None:
+        for check, some in findings.items():
+            paths = list(check.mend(some))
+            log.info("verification: mending %d things; looking at %d files again", len(some), len(paths))
+            self._pending.put_all(paths, Hint.FOUND)
+        self._barrier.wait(REPAIR_SECONDS)
+
+
+def _mendable(found: Findings) -> Findings:
+    return {
+        check: {subject: finding for subject, finding in findings.items() if finding.mendable}
+        for check, findings in found.items()
+    }
+
+
+def _suspects(checks: Iterable[Check]) -> dict[Check, Iterable[Subject]]:
+    return {check: check.suspects() for check in checks}
+
+
+def _explained(findings: Findings) -> Findings:
+    """Leave out what a contradiction of the mapping explains."""
+    broken = [one for some in findings.values() for one in some.values() if one.kind == "mapping_broken"]
+    paths = {path for one in broken for path in one.paths}
+    photos = {photo for one in broken for photo in one.photos}
+
+    def is_explained(one: Finding) -> bool:
+        return one.kind != "mapping_broken" and not (paths.isdisjoint(one.paths) and photos.isdisjoint(one.photos))
+
+    return {
+        check: {subject: one for subject, one in some.items() if not is_explained(one)}
+        for check, some in findings.items()
+    }

@@ -1,0 +1,353 @@
+"""The deletion brake on real disks that go away: what is held, what somebody decides about it, and what a restart remembers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemon.changes import Hint, Remembered
+from daemon.errors import StoreUnavailable
+from daemon.watch.brake import Brake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daemon.watch.folder import WatchedFolder
+
+NAMES = {f"{n}.jpg" for n in range(10)}
+LOOSE = Brake(ratio=1.0, count=1000)
+"""A brake that no number of missing files trips."""
+
+
+@pytest.fixture
+def scene(place: Path, watch_kit: Any) -> Any:
+    scene = watch_kit.scene(place)
+    yield scene
+    scene.stop()
+
+
+def held(scene: Any, *, missing: int = 7, **options: Any) -> WatchedFolder:
+    """Start with some of ten recorded files missing, and return the folder once they are held."""
+    names = sorted(NAMES)
+    scene.write(*names[missing:])
+    scene.index_all()
+    scene.record(*names[:missing])
+    folder: WatchedFolder = scene.start(**options)
+    scene.until(lambda: folder.state == "held")
+    return folder
+
+
+def test_what_is_held_is_unverified_and_the_rest_is_not(scene: Any) -> None:
+    held(scene)
+    assert scene.watcher.is_unverified(str(scene.folder / "0.jpg"))
+    assert not scene.watcher.is_unverified(str(scene.folder / "9.jpg"))
+    assert not scene.watcher.is_unverified("/elsewhere/0.jpg")
+
+
+def test_a_folder_that_is_away_is_unverified_with_all_that_is_in_it(scene: Any) -> None:
+    scene.write(*NAMES)
+    folder = scene.start()
+    scene.settle()
+    scene.folder.rename(scene.outside / "photos")
+    scene.until(lambda: folder.state == "missing")
+    assert scene.watcher.is_unverified(str(scene.folder / "0.jpg"))
+    assert folder.asks
+    (scene.outside / "photos").rename(scene.folder)
+    scene.until(lambda: folder.state == "watching")
+    scene.settle()
+    assert not scene.watcher.is_unverified(str(scene.folder / "0.jpg"))
+    assert scene.indexed == NAMES
+
+
+def test_a_look_that_no_event_asked_for_takes_nothing_held_out(scene: Any) -> None:
+    held(scene)
+    path = str(scene.folder / "0.jpg")
+    scene.watcher.compare_again(path)
+    scene.until(lambda: not scene.watcher.busy and not len(scene.pending))
+    assert scene.indexed == NAMES
+    assert not scene.watcher.is_reachable(path, Hint.FOUND)
+
+
+def test_a_held_file_that_came_back_and_is_deleted_is_gone(scene: Any) -> None:
+    held(scene)
+    scene.write("0.jpg")
+    scene.until(lambda: ("0.jpg", Hint.CLOSED) in scene.looked)
+    (scene.folder / "0.jpg").unlink()
+    scene.until(lambda: scene.indexed == NAMES - {"0.jpg"})
+
+
+def test_approved_deletions_are_carried_out(scene: Any) -> None:
+    folder = held(scene)
+    scene.watcher.approve(folder)
+    scene.until(lambda: folder.state == "watching")
+    scene.settle()
+    assert scene.indexed == {"7.jpg", "8.jpg", "9.jpg"}
+    assert (folder.held, folder.note) == (0, "")
+
+
+def test_what_was_approved_and_is_back_stays(scene: Any) -> None:
+    folder = held(scene)
+    scene.write("0.jpg")
+    scene.watcher.approve(folder)
+    scene.until(lambda: folder.state == "watching")
+    scene.settle()
+    assert scene.indexed == {"0.jpg", "7.jpg", "8.jpg", "9.jpg"}
+
+
+def test_an_approval_is_for_what_was_missing_and_not_for_a_disk_that_goes_away_after_it(scene: Any) -> None:
+    folder = held(scene, missing=3)
+    folder.approved |= folder.hold.paths  # type: ignore[union-attr]  # it is held
+    for name in ("3.jpg", "4.jpg", "5.jpg", "6.jpg", "7.jpg", "8.jpg", "9.jpg"):
+        scene.index[os.fsencode(scene.folder / "away" / name)] = "1 2 3"
+        (scene.folder / name).unlink()
+        scene.pending.take(1)
+        scene.pending.done(str(scene.folder / name))
+    scene.watcher.rescan_all("a test")
+    scene.until(lambda: not scene.watcher.busy)
+    assert {name for name in scene.indexed if name.startswith("away")} == {f"away/{n}.jpg" for n in range(3, 10)}
+    assert not scene.indexed & {"0.jpg", "1.jpg", "2.jpg"}
+    assert folder.state == "held"
+
+
+def test_a_folder_that_is_away_for_good_is_taken_out_when_somebody_says_so(scene: Any) -> None:
+    scene.record(*NAMES)
+    scene.folder.rmdir()
+    folder = scene.start(room=4)
+    scene.until(lambda: folder.state == "missing")
+    assert scene.indexed == NAMES
+    scene.watcher.approve(folder)
+    scene.until(lambda: not scene.index)
+    assert folder.state == "missing"
+    scene.write("new.jpg")
+    scene.until(lambda: folder.state == "watching")
+    scene.settle()
+    assert scene.indexed == {"new.jpg"}
+    assert not folder.given_up
+
+
+def test_rejected_deletions_are_kept_without_asking_again_until_the_files_are_back(scene: Any) -> None:
+    folder = held(scene, poll=0.2)
+    assert folder.asks
+    scene.watcher.reject(folder)
+    assert (folder.state, folder.asks) == ("kept", False)
+    walks = scene.watcher.reconciles
+    scene.until(lambda: scene.watcher.reconciles > walks + 1)
+    assert (folder.state, folder.note) == (
+        "kept",
+        "7 of 10 photos are missing from it; they are kept in the index until they are back",
+    )
+    assert scene.watcher.is_unverified(str(scene.folder / "0.jpg"))
+    scene.write(*NAMES)
+    scene.until(lambda: folder.state == "watching")
+    scene.settle()
+    assert scene.indexed == NAMES
+    assert scene.memory.recall(folder.path).kept == 0
+
+
+def test_what_is_kept_stays_when_so_few_are_left_that_nobody_would_ask(scene: Any) -> None:
+    folder = held(scene, poll=0.2)
+    scene.watcher.reject(folder)
+    scene.write(*(f"{n}.jpg" for n in range(1, 7)))
+    scene.until(lambda: folder.held == 1)
+    assert (folder.state, scene.indexed) == ("kept", NAMES)
+
+
+def test_more_missing_than_were_kept_are_asked_about(scene: Any) -> None:
+    folder = held(scene, poll=0.2, missing=5)
+    scene.watcher.reject(folder)
+    scene.record("a.jpg", "b.jpg")
+    scene.until(lambda: folder.held == 7)
+    assert (folder.state, folder.asks) == ("held", True)
+
+
+def test_a_decision_survives_a_restart(scene: Any) -> None:
+    folder = held(scene)
+    scene.watcher.reject(folder)
+    scene.stop()
+    again = scene.start()
+    scene.until(lambda: again.last)
+    assert (again.state, again.held, again.asks) == ("kept", 7, False)
+    assert scene.indexed == NAMES
+
+
+def test_a_missing_folder_can_be_kept_without_asking(scene: Any) -> None:
+    scene.record(*NAMES)
+    scene.folder.rmdir()
+    folder = scene.start()
+    scene.until(lambda: folder.state == "missing" and not scene.watcher.busy)
+    scene.watcher.reject(folder)
+    assert not folder.asks
+    scene.folder.mkdir()
+    scene.until(lambda: folder.state == "kept")
+    assert (folder.held, scene.indexed) == (10, NAMES)
+
+
+def test_a_decision_that_cannot_be_written_is_not_made(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = held(scene)
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("Redis", "somewhere", "is away")
+
+    monkeypatch.setattr(scene.memory, "remember", away)
+    with pytest.raises(StoreUnavailable):
+        scene.watcher.reject(folder)
+    assert (folder.state, folder.asks) == ("held", True)
+
+
+def test_asking_for_a_part_of_a_folder_does_not_go_round_the_brake(scene: Any) -> None:
+    scene.write("keep.jpg", *(f"sub/{n}.jpg" for n in range(5)))
+    scene.index_all()
+    folder = scene.start(watch="poll")
+    scene.settle()
+    shutil.rmtree(scene.folder / "sub")
+    (scene.folder / "sub").mkdir()
+    done = scene.watcher.compare_again(str(scene.folder / "sub"))
+    scene.until(done.is_set)
+    assert (folder.state, folder.held, len(scene.indexed)) == ("held", 5, 6)
+
+
+def test_what_waits_for_a_part_waits_for_the_whole_that_takes_its_place(scene: Any) -> None:
+    scene.write(*(f"sub/{n}.jpg" for n in range(5)), "keep.jpg")
+    scene.index_all()
+    folder = scene.start(watch="poll")
+    scene.settle()
+    first = folder.last
+    shutil.rmtree(scene.folder / "sub")
+    done = scene.watcher.compare_again(str(scene.folder / "sub"))
+    scene.until(done.is_set)
+    assert folder.last is not first
+    assert folder.hold
+
+
+# Disks
+
+
+def test_an_unmounted_folder_keeps_its_photos_and_they_are_verified_when_it_is_back(scene: Any, watch_kit: Any) -> None:
+    with watch_kit.mounted(scene.folder):
+        scene.write(*NAMES)
+        folder = scene.start(poll=0.2)
+        scene.settle()
+        watch_kit.unmount(scene.folder)
+        scene.until(lambda: folder.state == "held")
+        assert scene.indexed == NAMES
+        assert folder.note.startswith("no photo is in it any more, and 10 are in the index")
+        with watch_kit.mounted(scene.folder):
+            scene.write(*NAMES)
+            scene.until(lambda: folder.state == "watching")
+            scene.settle()
+            assert scene.indexed == NAMES
+
+
+@pytest.mark.parametrize("watch", ["events", "poll"])
+def test_a_disk_that_is_unmounted_in_a_folder_costs_none_of_its_photos(scene: Any, watch_kit: Any, watch: str) -> None:
+    scene.write("keep.jpg", "disk/x.txt")
+    (scene.folder / "disk" / "x.txt").unlink()
+    with watch_kit.mounted(scene.folder / "disk"):
+        scene.write("disk/a.jpg", "disk/b.jpg")
+        folder = scene.start(watch=watch, brake=LOOSE)
+        scene.settle()
+        watch_kit.unmount(scene.folder / "disk")
+        scene.until(lambda: folder.state == "held")
+        assert folder.held == 2
+        assert folder.note.startswith(
+            f"{scene.folder}/disk is not the file system it was, and 2 photos of it are missing"
+        )
+        assert scene.indexed == {"keep.jpg", "disk/a.jpg", "disk/b.jpg"}
+        assert scene.watcher.is_unverified(str(scene.folder / "disk/a.jpg"))
+        assert not scene.watcher.is_reachable(str(scene.folder / "disk/a.jpg"), Hint.GONE)
+        assert scene.watcher.is_reachable(str(scene.folder / "keep.jpg"), Hint.GONE)
+
+
+def test_a_mount_point_that_goes_with_its_disk_costs_none_of_its_photos(scene: Any, watch_kit: Any) -> None:
+    """As where an automounter makes and removes it."""
+    (scene.folder / "usb").mkdir()
+    with watch_kit.mounted(scene.folder / "usb"):
+        scene.write("keep.jpg", "usb/a.jpg")
+        folder = scene.start(brake=LOOSE)
+        scene.settle()
+        watch_kit.unmount(scene.folder / "usb")
+        (scene.folder / "usb").rmdir()
+        scene.until(lambda: folder.state == "held")
+        scene.until(lambda: not scene.watcher.busy and not len(scene.pending))
+        assert scene.indexed == {"keep.jpg", "usb/a.jpg"}
+        scene.watcher.approve(folder)
+        scene.until(lambda: folder.state == "watching")
+        scene.settle()
+        assert scene.indexed == {"keep.jpg"}
+
+
+def test_a_disk_that_was_unmounted_while_nobody_looked_costs_none_of_its_photos(scene: Any, watch_kit: Any) -> None:
+    (scene.folder / "disk").mkdir()
+    with watch_kit.mounted(scene.folder / "disk"):
+        scene.write("keep.jpg", "disk/a.jpg")
+        scene.start(brake=LOOSE)
+        scene.settle()
+        scene.stop()
+    folder = scene.start(brake=LOOSE)
+    scene.until(lambda: folder.last)
+    assert (folder.state, folder.held, scene.indexed) == ("held", 1, {"keep.jpg", "disk/a.jpg"})
+
+
+def test_another_disk_in_the_place_of_one_costs_none_of_its_photos(scene: Any, watch_kit: Any) -> None:
+    with watch_kit.mounted(scene.folder):
+        scene.write("a.jpg")
+        folder = scene.start(brake=LOOSE)
+        scene.settle()
+        with watch_kit.mounted(scene.folder):
+            scene.write("b.jpg")
+            scene.until(lambda: folder.state == "held")
+            scene.until(lambda: scene.indexed == {"a.jpg", "b.jpg"})
+            assert folder.note.startswith(
+                f"{scene.folder} is not the file system it was, and 1 photos of it are missing"
+            )
+        scene.until(lambda: folder.state == "watching")
+        scene.settle()
+        assert scene.indexed == {"a.jpg"}
+
+
+def test_a_disk_that_is_mounted_in_a_folder_is_watched_at_once(scene: Any, watch_kit: Any) -> None:
+    (scene.folder / "disk").mkdir()
+    scene.start()
+    scene.settle()
+    with watch_kit.mounted(scene.folder / "disk"):
+        scene.write("disk/first.jpg")
+        scene.until(lambda: "disk/first.jpg" in scene.indexed)
+        scene.write("disk/second.jpg")
+        scene.until(lambda: ("disk/second.jpg", Hint.CLOSED) in scene.looked)
+
+
+def test_photos_deleted_on_a_disk_that_is_there_go(scene: Any, watch_kit: Any) -> None:
+    (scene.folder / "disk").mkdir()
+    with watch_kit.mounted(scene.folder / "disk"):
+        scene.write("keep.jpg", "disk/a.jpg", "disk/deep/b.jpg")
+        folder = scene.start(brake=LOOSE)
+        scene.settle()
+        shutil.rmtree(scene.folder / "disk" / "deep")
+        scene.until(lambda: scene.indexed == {"keep.jpg", "disk/a.jpg"})
+        (scene.folder / "disk" / "a.jpg").unlink()
+        scene.until(lambda: scene.indexed == {"keep.jpg"})
+        assert folder.state == "watching"
+
+
+def test_a_disk_with_another_number_and_the_same_photos_is_the_same_disk(scene: Any) -> None:
+    """As after a restart, where the number of a disk is that of the order in which disks were found."""
+    scene.write("a.jpg", "b.jpg")
+    scene.index_all()
+    scene.record("gone.jpg")
+    scene.memory.remember(str(scene.folder), Remembered({str(scene.folder): "ext4 another 2"}))
+    folder = scene.start(brake=LOOSE)
+    scene.settle()
+    assert (folder.state, scene.indexed) == ("watching", {"a.jpg", "b.jpg"})
+    assert scene.memory.recall(str(scene.folder)).volumes != {str(scene.folder): "ext4 another 2"}
+
+
+def test_a_hold_is_said_once(scene: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        held(scene, poll=0.1)
+        walks = scene.watcher.reconciles
+        scene.until(lambda: scene.watcher.reconciles > walks + 2)
+    assert len([record for record in caplog.records if "are missing" in record.message]) == 1
