@@ -25,7 +25,7 @@ TAILS = {VALKEY: "valkey/appendonlydir/*.incr.aof", MILVUS: "milvus/**/wal_*.arr
 BUSY_SECONDS = 1.2
 AFTERMATH_SECONDS = 0.3
 START_SECONDS = 2.0
-POWER_LOSS, STRIKE_AGAIN, CHANGE_WHILE_DOWN = 0.4, 0.25, 0.5
+POWER_LOSS, STRIKE_AGAIN, CHANGE_WHILE_DOWN = 0.5, 0.25, 0.5
 """Of the rounds in which the daemon is killed, the share that has this."""
 VERIFY_EVERY = 10
 

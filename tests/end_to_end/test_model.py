@@ -56,8 +56,6 @@ class Library(RuleBasedStateMachine):
         self.top.mkdir()
         self.files: dict[Path, bytes] = {}
         """Path -> content, of hidden files too."""
-        self.links: dict[Path, int] = {}
-        """Path -> number that hard links of one file share."""
         self.moved_out: dict[Path, bytes] = {}
         self.struck = False
         self.compared_after = 0
@@ -73,9 +71,11 @@ class Library(RuleBasedStateMachine):
     @rule(directory=directories, name=names, data=contents)
     def write(self, directory: str, name: str, data: bytes) -> None:
         path = self._place(directory, name)
+        if self._has_other_names(path):
+            return
         self._did("write", path)
         path.write_bytes(data)
-        self._written(path, data)
+        self.files[path] = data
 
     @rule(directory=directories, name=names, data=contents)
     def replace(self, directory: str, name: str, data: bytes) -> None:
@@ -84,26 +84,30 @@ class Library(RuleBasedStateMachine):
         beside = path.with_name(f".{path.name}.part")
         beside.write_bytes(data)
         beside.replace(path)
-        self._put(path, data)
+        self.files[path] = data
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data(), tail=st.binary(min_size=1, max_size=4))
     def append(self, data: st.DataObject, tail: bytes) -> None:
         path = self._any(data)
+        if self._has_other_names(path):
+            return
         self._did("append to", path)
         with path.open("ab") as file:
             file.write(tail)
-        self._written(path, self.files[path] + tail)
+        self.files[path] += tail
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data(), part=st.sampled_from([0.0, 0.1, 0.5]))
     def truncate(self, data: st.DataObject, part: float) -> None:
         path = self._any(data)
+        if self._has_other_names(path):
+            return
         size = int(len(self.files[path]) * part)
         self._did(f"truncate to {size} bytes", path)
         with path.open("r+b") as file:
             file.truncate(size)
-        self._written(path, self.files[path][:size])
+        self.files[path] = self.files[path][:size]
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data())
@@ -123,11 +127,11 @@ class Library(RuleBasedStateMachine):
     @rule(data=st.data(), directory=directories, name=names)
     def copy(self, data: st.DataObject, directory: str, name: str) -> None:
         path, target = self._any(data), self._place(directory, name)
-        if path == target or self._linked(path, target):
+        if path == target or self._has_other_names(target):
             return
         self._did("copy", path, target)
         shutil.copy2(path, target)
-        self._written(target, self.files[path])
+        self.files[target] = self.files[path]
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data(), directory=directories, name=names)
@@ -137,19 +141,18 @@ class Library(RuleBasedStateMachine):
             return
         self._did("link", path, target)
         target.hardlink_to(path)
-        self._put(target, self.files[path])
-        self.links[target] = self.links[path]
+        self.files[target] = self.files[path]
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data(), directory=directories, name=names)
     def move(self, data: st.DataObject, directory: str, name: str) -> None:
         path, target = self._any(data), self._place(directory, name)
         # rename(2) does nothing between two links of one file.
-        if path == target or self._linked(path, target):
+        if target in self.files and path.samefile(target):
             return
         self._did("move", path, target)
         path.rename(target)
-        self.files[target], self.links[target] = self.files.pop(path), self.links.pop(path)
+        self.files[target] = self.files.pop(path)
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data())
@@ -157,7 +160,7 @@ class Library(RuleBasedStateMachine):
         path = self._any(data)
         self._did("delete", path)
         path.unlink()
-        self._forget(path)
+        del self.files[path]
 
     # Directories
 
@@ -172,8 +175,7 @@ class Library(RuleBasedStateMachine):
         self._did("rename", source, renamed)
         source.rename(renamed)
         for path in self._in(source):
-            moved = renamed / path.relative_to(source)
-            self.files[moved], self.links[moved] = self.files.pop(path), self.links.pop(path)
+            self.files[renamed / path.relative_to(source)] = self.files.pop(path)
 
     @precondition(lambda self: self._below_top() and not self.moved_out)
     @rule(data=st.data())
@@ -182,7 +184,7 @@ class Library(RuleBasedStateMachine):
         shutil.rmtree(self.outside, ignore_errors=True)
         self._did("move out", source)
         source.rename(self.outside)
-        self.moved_out = {path.relative_to(source): self._forget(path) for path in self._in(source)}
+        self.moved_out = {path.relative_to(source): self.files.pop(path) for path in self._in(source)}
 
     @precondition(lambda self: self.moved_out)
     @rule(name=directories)
@@ -194,7 +196,7 @@ class Library(RuleBasedStateMachine):
         self._did("move in", directory)
         self.outside.rename(directory)
         for path, data in self.moved_out.items():
-            self._put(directory / path, data)
+            self.files[directory / path] = data
         self.moved_out = {}
 
     @precondition(lambda self: self._below_top())
@@ -204,7 +206,7 @@ class Library(RuleBasedStateMachine):
         self._did("rm -r", directory)
         shutil.rmtree(directory)
         for path in self._in(directory):
-            self._forget(path)
+            del self.files[path]
 
     @rule(directory=directories)
     def mark(self, directory: str) -> None:
@@ -213,10 +215,10 @@ class Library(RuleBasedStateMachine):
         self._did("mark or unmark", path)
         if path in self.files:
             path.unlink()
-            self._forget(path)
+            del self.files[path]
         else:
             path.touch()
-            self._put(path, b"")
+            self.files[path] = b""
 
     # Processes
 
@@ -311,24 +313,9 @@ class Library(RuleBasedStateMachine):
     def _in(self, directory: Path) -> list[Path]:
         return [path for path in self.files if directory in path.parents]
 
-    def _linked(self, path: Path, target: Path) -> bool:
-        return target in self.files and self.links[path] == self.links[target]
-
-    def _put(self, path: Path, data: bytes) -> None:
-        """A file of its own is at this path."""
-        self.files[path], self.links[path] = data, next(self.numbers)
-
-    def _written(self, path: Path, data: bytes) -> None:
-        """The file at this path, or a new one, holds this: under all its names."""
-        if path not in self.files:
-            self._put(path, data)
-        for other, number in self.links.items():
-            if number == self.links[path]:
-                self.files[other] = data
-
-    def _forget(self, path: Path) -> bytes:
-        del self.links[path]
-        return self.files.pop(path)
+    def _has_other_names(self, path: Path) -> bool:
+        """Whether this file has hard links: of a write, inotify tells under the name alone by which the file was opened."""
+        return path in self.files and path.stat().st_nlink > 1
 
     def _did(self, what: str, *paths: Path) -> None:
         self.steps.append(f"  {what} {' -> '.join(ascii(str(path.relative_to(self.top))) for path in paths)}".rstrip())
