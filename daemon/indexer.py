@@ -149,7 +149,7 @@ class Indexer:
         self._to_encode: queue.PriorityQueue[_Task] = queue.PriorityQueue(
             max(2 * batch_photos, queue_bytes // photo_bytes)
         )
-        self._to_commit: queue.Queue[tuple[_Task, Change] | None] = queue.Queue(4 * COMMIT_BATCH)
+        self._to_commit: queue.Queue[list[tuple[_Task, Change]] | None] = queue.Queue(4 * COMMIT_BATCH)
         self._stop = threading.Event()
         self._committing_stop = threading.Event()
         self._look_worker = Worker("look", self._look)
@@ -224,10 +224,24 @@ class Indexer:
             for task, decision in decided
             if decision is _Decision.KNOWN and (record := records[task.path])
         ]
-        unknown = [task for task, decision in decided if decision is _Decision.LOAD]
-        later = dict(self._look_at_known(known)) | dict(self._bind_to_origin(unknown))
+        # What moved need not settle: it is as it was recorded, and its old path may be looked at before it has.
+        unknown = [task for task, decision in decided if decision in (_Decision.LOAD, _Decision.LATER)]
+        gone = [task for task, decision in decided if isinstance(decision, Remove) and records[task.path] is None]
+        later = dict(self._look_at_known(known)) | dict(self._bind_to_origin(unknown)) | dict(self._forgotten(gone))
+        changes: list[tuple[_Task, Change]] = []
         for task, decision in decided:
-            self._dispatch(task, later.get(task.path, decision))
+            match later.get(task.path, decision):
+                case _Decision.NOTHING | _Decision.KNOWN:
+                    self._pending.done(task.path)
+                case _Decision.LATER:
+                    self._pending.later(task.path, self._unsettled(task))
+                case _Decision.LOAD:
+                    self._to_load.put(task)
+                case change:
+                    changes.append((task, change))
+        if changes:
+            # At once: of files that swap their names, no photo is ever without a path.
+            self._hand_to_commit(changes)
 
     def _look_at_disk(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
         try:
@@ -263,6 +277,13 @@ class Indexer:
                 # Another device number: the same disk after a reboot.
                 yield task.path, Bind(task.path, task.stat, record.photo)
 
+    def _forgotten(self, gone: list[_Task]) -> Iterator[tuple[str, _Decision]]:
+        """Nothing to do where neither a photo nor a failure is recorded: the old paths of what has moved, by the thousand."""
+        failed = self._index.mappings.failed([task.path for task in gone])
+        for task, has_failed in zip(gone, failed, strict=True):
+            if not has_failed:
+                yield task.path, _Decision.NOTHING
+
     def _bind_to_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
         """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it.
 
@@ -283,17 +304,6 @@ class Indexer:
         ):
             if record is not None and record.stat == file and origin != task.path:
                 yield task, origin, record
-
-    def _dispatch(self, task: _Task, decision: Change | _Decision) -> None:
-        match decision:
-            case _Decision.NOTHING | _Decision.KNOWN:
-                self._pending.done(task.path)
-            case _Decision.LATER:
-                self._pending.later(task.path, self._unsettled(task))
-            case _Decision.LOAD:
-                self._to_load.put(task)
-            case _:
-                self._hand_to_commit(task, decision)
 
     # Load
 
@@ -318,7 +328,7 @@ class Indexer:
             self._fail(task, error.reason)
         else:
             if change is not None:
-                self._hand_to_commit(task, change)
+                self._hand_to_commit([(task, change)])
             else:
                 _put(self._to_encode, task, self._stop)
 
@@ -357,7 +367,7 @@ class Indexer:
         failure = Fail(task.path, reason.rstrip("."), state)
         if before is not None and before.signature == state:
             failure = replace(failure, attempts=before.attempts + 1, since=before.since)
-        self._hand_to_commit(task, failure)
+        self._hand_to_commit([(task, failure)])
 
     # Encode
 
@@ -392,7 +402,7 @@ class Indexer:
             assert task.stat is not None  # noqa: S101 - for the type checker
             assert task.photo is not None  # noqa: S101 - for the type checker
             task.inputs = {}
-            self._hand_to_commit(task, Encoded(Add(task.path, task.stat, task.photo), of_task))
+            self._hand_to_commit([(task, Encoded(Add(task.path, task.stat, task.photo), of_task))])
 
     def _vectors(self, tasks: list[_Task]) -> list[dict[str, NDArray[np.float32]]]:
         """Return of each task a vector for each of its inputs, by the model's name."""
@@ -409,11 +419,11 @@ class Indexer:
 
     # Commit
 
-    def _hand_to_commit(self, task: _Task, change: Change) -> None:
+    def _hand_to_commit(self, changes: list[tuple[_Task, Change]]) -> None:
         while True:
             hopeless = self._stop.is_set() and bool(self.outage.reason)
             try:
-                self._to_commit.put((task, change), timeout=0.0 if hopeless else 0.2)
+                self._to_commit.put(changes, timeout=0.0 if hopeless else 0.2)
             except queue.Full:
                 # Nobody takes it any more: this thread ends for the same reason.
                 self._commit_worker.check()
@@ -441,7 +451,7 @@ class Indexer:
         try:
             item = self._to_commit.get(timeout=0.0 if self._committing_stop.is_set() else IDLE_FLUSH_SECONDS)
             while item is not None:
-                batch.append(item)
+                batch += item
                 if len(batch) >= COMMIT_BATCH:
                     break
                 item = self._to_commit.get_nowait()
@@ -461,6 +471,9 @@ class Indexer:
             if not done:
                 # Its photo went away between the look and now.
                 self._pending.put(task.path, Hint.CLOSED)
+            if isinstance(change, Bind) and change.moved_from:
+                # It may have come back there after the look, and have found itself still recorded.
+                self._pending.put(change.moved_from, Hint.GONE)
             self._pending.done(task.path)
 
     # Outages

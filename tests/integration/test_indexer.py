@@ -23,7 +23,7 @@ from daemon.encode.encoder import Encoder
 from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import ModelError, StoreRefused, StoreUnavailable
 from daemon.index.index import Index
-from daemon.index.mappings import Remove
+from daemon.index.mappings import Fail, Remove
 from daemon.indexer import Indexer
 from daemon.watch.pending import Pending
 from daemon.watch.settle import Settle
@@ -159,6 +159,12 @@ class Pipeline:
         found = [str(path) for path in self.folder.rglob("*.png") if path.is_file() and not path.is_symlink()]
         good = {path: blake3.blake3(Path(path).read_bytes()).hexdigest() for path in found if path not in bad}
         self._kit.assert_in_step(self.index, good, failed=bad)
+
+    def failed_once(self, count: int) -> list[str]:
+        """Return paths of as many failures whose files have gone since: each makes a change."""
+        paths = [self.path(f"{n}.png") for n in range(count)]
+        self.index.mappings.apply([Fail(path, "it is no image", "1 2 3 4") for path in paths], [])
+        return paths
 
     def failure(self, name: str) -> Any:
         return self.index.mappings.failure(self.path(name))
@@ -748,9 +754,11 @@ def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
     def refuse(changes: Any) -> Any:
         raise StoreRefused("Milvus", "unix:/x", "refuses a call: no")
 
+    gone = pipeline.failed_once(600)
     monkeypatch.setattr(pipeline.index, "commit", refuse)
     monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
-    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(600)], Hint.GONE)
+    monkeypatch.setattr(module, "LOOK_BATCH", 100)
+    pipeline.pending.put_all(gone, Hint.GONE)
     kit.eventually(lambda: not pipeline.indexer._look_worker.alive)
     with pytest.raises(StoreRefused):
         pipeline.indexer.check()
@@ -847,14 +855,16 @@ def test_a_milvus_that_was_restarted_unnoticed_is_loaded_again(
 
 
 def test_stopping_during_an_outage_does_not_wait_for_its_end(
-    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any
+    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = make(own_library)
-    pipeline.indexer._to_commit.maxsize = 4
+    gone = pipeline.failed_once(600)
+    monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
+    monkeypatch.setattr(module, "LOOK_BATCH", 100)
     own_stores.milvus.stop()
     pipeline.pending.put(pipeline.save("a.png", 1), Hint.CLOSED)
     kit.eventually(lambda: pipeline.indexer.outage.reason)
-    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(600)], Hint.GONE)
+    pipeline.pending.put_all(gone, Hint.GONE)
     kit.eventually(pipeline.indexer._to_commit.full)
     before = time.monotonic()
     pipeline.indexer.stop()
