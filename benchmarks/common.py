@@ -32,7 +32,11 @@ from daemon.changes import FileStat, PhotoInfo
 from daemon.encode.images import decode
 from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import PhotoError
-from daemon.index.mappings import Add
+from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey
+from daemon.index.index import Collection, Index
+from daemon.index.keys import Keys
+from daemon.index.mappings import Add, Mappings
+from daemon.index.vectors import Vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "efficientnet-lite0"
+LIBRARY = "default"
 MAX_PIXELS = 250_000_000
 DEADLINE_SECONDS = 1800.0
 
@@ -280,6 +285,31 @@ def addition(file: Path) -> Add:
     stat = FileStat.of(file.stat())
     digest = blake3(os.fsencode(file)).hexdigest()
     return Add(str(file), stat, PhotoInfo(digest, 8, 8, "JPEG", "", stat.size))
+
+
+# The index
+
+
+@contextlib.contextmanager
+def index_of(where: Places, name: str) -> Iterator[Index]:
+    """Give the index of the data directory `name`, as a daemon with the default configuration would use it."""
+    described, keys = model(where), Keys(LIBRARY)
+    collection = Collection(
+        described.spec.name,
+        keys.collection(described.spec.name, described.fingerprint),
+        keys.alias(described.spec.name),
+        described.spec.output.dim,
+        described.spec.metric,
+    )
+    valkey = EmbeddedValkey(where.data(name), where.runtime(name))
+    milvus = EmbeddedMilvus(where.data(name), where.runtime(name))
+    with contextlib.ExitStack() as stack:
+        for server in (valkey, milvus):
+            server.start()
+            stack.callback(server.stop)
+        index = Index(Mappings(valkey.url, keys), Vectors(milvus.url, embedded=True), [collection])
+        stack.callback(index.close)
+        yield index
 
 
 # Telling

@@ -6,7 +6,6 @@ takes its vector from Milvus; a query by bytes is of a photo that is not in the 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -19,18 +18,14 @@ from benchmarks.common import (
     conclude,
     distinct,
     fill,
-    model,
+    index_of,
     percentile,
     photo_sources,
     places,
     table,
 )
 from cli.client import Query
-from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey
-from daemon.index.index import Collection, Encoded, Index
-from daemon.index.keys import Keys
-from daemon.index.mappings import Mappings
-from daemon.index.vectors import Vectors
+from daemon.index.index import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +73,7 @@ def main() -> None:
 
 def _insert(where: Places, name: str, files: Sequence[Path]) -> float:
     """Fill the stores of the data directory `name`; return the seconds it took."""
-    with _index(where, name) as index:
+    with index_of(where, name) as index:
         index.recover()
         begun = time.perf_counter()
         collection = index.collections[0]
@@ -89,28 +84,6 @@ def _insert(where: Places, name: str, files: Sequence[Path]) -> float:
             )
         index.vectors.flush()
         return time.perf_counter() - begun
-
-
-@contextlib.contextmanager
-def _index(where: Places, name: str) -> Iterator[Index]:
-    """Give the index of the data directory `name` as a daemon with the default configuration would use it."""
-    described, keys = model(where), Keys("default")
-    collection = Collection(
-        described.spec.name,
-        keys.collection(described.spec.name, described.fingerprint),
-        keys.alias(described.spec.name),
-        described.spec.output.dim,
-        described.spec.metric,
-    )
-    valkey = EmbeddedValkey(where.data(name), where.runtime(name))
-    milvus = EmbeddedMilvus(where.data(name), where.runtime(name))
-    with contextlib.ExitStack() as stack:
-        for server in (valkey, milvus):
-            server.start()
-            stack.callback(server.stop)
-        index = Index(Mappings(valkey.url, keys), Vectors(milvus.url, embedded=True), [collection])
-        stack.callback(index.close)
-        yield index
 
 
 def _clustered(dim: int) -> Iterator[NDArray[np.float32]]:

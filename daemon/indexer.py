@@ -19,7 +19,7 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import blake3
 
@@ -51,6 +51,8 @@ MAX_BACKOFF_SECONDS = 30.0
 IDLE_FLUSH_SECONDS = 2.0
 CHANGED_SECONDS = 0.2
 """When a file that changed while it was read is looked at again."""
+REWRITTEN_SECONDS = 60.0
+"""How long before its event a file may have been written: what puts its mtime back afterwards sets its ctime."""
 TEND_SECONDS = 1.0
 LAGS = 100
 
@@ -96,7 +98,11 @@ class _Task:
     path: str = field(compare=False)
     hint: Hint = field(compare=False)
     since: float = field(compare=False)
+    record: FileRecord | None = field(compare=False, default=None)
+    """What the mapping knew of the path when it was looked at."""
     stat: FileStat | None = field(compare=False, default=None)
+    rewritten: bool = field(compare=False, default=False)
+    """Whether its content may be another although its stat is as recorded."""
     photo: PhotoInfo | None = field(compare=False, default=None)
     inputs: dict[str, NDArray[np.float32]] = field(compare=False, default_factory=dict)
     """What each model is fed that it still lacks a vector of, by the model's name."""
@@ -149,7 +155,7 @@ class Indexer:
         self._to_encode: queue.PriorityQueue[_Task] = queue.PriorityQueue(
             max(2 * batch_photos, queue_bytes // photo_bytes)
         )
-        self._to_commit: queue.Queue[tuple[_Task, Change] | None] = queue.Queue(4 * COMMIT_BATCH)
+        self._to_commit: queue.Queue[list[tuple[_Task, Change]] | None] = queue.Queue(4 * COMMIT_BATCH)
         self._stop = threading.Event()
         self._committing_stop = threading.Event()
         self._look_worker = Worker("look", self._look)
@@ -215,19 +221,30 @@ class Indexer:
 
     def _look_at(self, tasks: list[_Task]) -> None:
         """Decide of each path, by the disk alone, what is to be done; nothing is handed on before all are decided."""
-        records = dict(
-            zip((task.path for task in tasks), self._index.mappings.files([task.path for task in tasks]), strict=True)
-        )
-        decided = [(task, self._look_at_disk(task, records[task.path])) for task in tasks]
+        for task, record in zip(tasks, self._index.mappings.files([task.path for task in tasks]), strict=True):
+            task.record = record
+        decided = [(task, self._look_at_disk(task, task.record)) for task in tasks]
         known = [
-            (task, record)
-            for task, decision in decided
-            if decision is _Decision.KNOWN and (record := records[task.path])
+            (task, record) for task, decision in decided if decision is _Decision.KNOWN and (record := task.record)
         ]
-        unknown = [task for task, decision in decided if decision is _Decision.LOAD]
-        later = dict(self._look_at_known(known)) | dict(self._bind_to_origin(unknown))
+        # What moved need not settle: it is as it was recorded, and its old path may be looked at before it has.
+        unknown = [task for task, decision in decided if decision in (_Decision.LOAD, _Decision.LATER)]
+        gone = [task for task, decision in decided if isinstance(decision, Remove) and task.record is None]
+        later = dict(self._look_at_known(known)) | dict(self._bind_to_origin(unknown)) | dict(self._forgotten(gone))
+        changes: list[tuple[_Task, Change]] = []
         for task, decision in decided:
-            self._dispatch(task, later.get(task.path, decision))
+            match later.get(task.path, decision):
+                case _Decision.NOTHING | _Decision.KNOWN:
+                    self._pending.done(task.path)
+                case _Decision.LATER:
+                    self._pending.later(task.path, self._unsettled(task))
+                case _Decision.LOAD:
+                    self._to_load.put(task)
+                case change:
+                    changes.append((task, change))
+        if changes:
+            # At once: of files that swap their names, no photo is ever without a path.
+            self._hand_to_commit(changes)
 
     def _look_at_disk(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
         try:
@@ -243,6 +260,8 @@ class Indexer:
             return Remove(task.path)
         task.stat = FileStat.of(found)
         if record is not None and record.stat.unchanged(task.stat):
+            written_after = time.time() - (time.monotonic() - task.since) - REWRITTEN_SECONDS
+            task.rewritten = task.hint is Hint.CLOSED and found.st_ctime > written_after
             return _Decision.KNOWN
         return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
 
@@ -252,16 +271,26 @@ class Indexer:
         return self._settle.remaining(task.hint, task.stat.mtime_ns / 1e9, time.time())
 
     def _look_at_known(self, known: list[tuple[_Task, FileRecord]]) -> Iterator[tuple[str, Change | _Decision]]:
-        """Nothing to do where all vectors are there; what lacks one is encoded again."""
+        """Nothing to do where all vectors are there; what lacks one is encoded again.
+
+        What a writer has just closed is read: it may have put size and mtime back, as `touch --reference` does.
+        """
         whole = self._index.encoded([record.photo for _, record in known])
         for (task, record), is_whole in zip(known, whole, strict=True):
-            if not is_whole:
+            if not is_whole or task.rewritten:
                 yield task.path, _Decision.LOAD
             elif task.stat is None or task.stat == record.stat:
                 yield task.path, _Decision.NOTHING
             else:
                 # Another device number: the same disk after a reboot.
                 yield task.path, Bind(task.path, task.stat, record.photo)
+
+    def _forgotten(self, gone: list[_Task]) -> Iterator[tuple[str, _Decision]]:
+        """Nothing to do where neither a photo nor a failure is recorded: the old paths of what has moved, by the thousand."""
+        failed = self._index.mappings.failed([task.path for task in gone])
+        for task, has_failed in zip(gone, failed, strict=True):
+            if not has_failed:
+                yield task.path, _Decision.NOTHING
 
     def _bind_to_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
         """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it.
@@ -283,17 +312,6 @@ class Indexer:
         ):
             if record is not None and record.stat == file and origin != task.path:
                 yield task, origin, record
-
-    def _dispatch(self, task: _Task, decision: Change | _Decision) -> None:
-        match decision:
-            case _Decision.NOTHING | _Decision.KNOWN:
-                self._pending.done(task.path)
-            case _Decision.LATER:
-                self._pending.later(task.path, self._unsettled(task))
-            case _Decision.LOAD:
-                self._to_load.put(task)
-            case _:
-                self._hand_to_commit(task, decision)
 
     # Load
 
@@ -317,17 +335,19 @@ class Indexer:
         except PhotoError as error:
             self._fail(task, error.reason)
         else:
-            if change is not None:
-                self._hand_to_commit(task, change)
-            else:
+            if change is None:
                 _put(self._to_encode, task, self._stop)
+            elif change is _Decision.NOTHING:
+                self._pending.done(task.path)
+            else:
+                self._hand_to_commit([(task, change)])
 
     def _look_again(self, task: _Task) -> None:
         """Leave it to another look what it means that no file is there: only a look asks whether the disk is."""
         self._pending.later(task.path, 0.0)
 
-    def _bind_or_decode(self, task: _Task, data: bytes) -> Change | None:
-        """Return the change for content that is known, or None when the task now holds a photo to be encoded."""
+    def _bind_or_decode(self, task: _Task, data: bytes) -> Change | Literal[_Decision.NOTHING] | None:
+        """Return what to do of content that is known, or None when the task now holds a photo to be encoded."""
         assert task.stat is not None  # noqa: S101 - for the type checker
         digest = blake3.blake3(data).hexdigest()
         identity = photo_id(digest)
@@ -338,7 +358,8 @@ class Indexer:
             )
         lacking = self._index.lacking([identity])[0]
         if known is not None and not lacking:
-            return Bind(task.path, task.stat, identity)
+            bound = task.record is not None and (task.record.photo, task.record.stat) == (identity, task.stat)
+            return _Decision.NOTHING if bound else Bind(task.path, task.stat, identity)
         decoded = decode(data, task.path, min_side=self._min_side, max_pixels=self._max_pixels)
         task.photo = PhotoInfo(digest, decoded.width, decoded.height, decoded.format, decoded.taken_at, len(data))
         if not lacking:
@@ -357,7 +378,7 @@ class Indexer:
         failure = Fail(task.path, reason.rstrip("."), state)
         if before is not None and before.signature == state:
             failure = replace(failure, attempts=before.attempts + 1, since=before.since)
-        self._hand_to_commit(task, failure)
+        self._hand_to_commit([(task, failure)])
 
     # Encode
 
@@ -392,7 +413,7 @@ class Indexer:
             assert task.stat is not None  # noqa: S101 - for the type checker
             assert task.photo is not None  # noqa: S101 - for the type checker
             task.inputs = {}
-            self._hand_to_commit(task, Encoded(Add(task.path, task.stat, task.photo), of_task))
+            self._hand_to_commit([(task, Encoded(Add(task.path, task.stat, task.photo), of_task))])
 
     def _vectors(self, tasks: list[_Task]) -> list[dict[str, NDArray[np.float32]]]:
         """Return of each task a vector for each of its inputs, by the model's name."""
@@ -409,11 +430,11 @@ class Indexer:
 
     # Commit
 
-    def _hand_to_commit(self, task: _Task, change: Change) -> None:
+    def _hand_to_commit(self, changes: list[tuple[_Task, Change]]) -> None:
         while True:
             hopeless = self._stop.is_set() and bool(self.outage.reason)
             try:
-                self._to_commit.put((task, change), timeout=0.0 if hopeless else 0.2)
+                self._to_commit.put(changes, timeout=0.0 if hopeless else 0.2)
             except queue.Full:
                 # Nobody takes it any more: this thread ends for the same reason.
                 self._commit_worker.check()
@@ -441,7 +462,7 @@ class Indexer:
         try:
             item = self._to_commit.get(timeout=0.0 if self._committing_stop.is_set() else IDLE_FLUSH_SECONDS)
             while item is not None:
-                batch.append(item)
+                batch += item
                 if len(batch) >= COMMIT_BATCH:
                     break
                 item = self._to_commit.get_nowait()
@@ -461,6 +482,9 @@ class Indexer:
             if not done:
                 # Its photo went away between the look and now.
                 self._pending.put(task.path, Hint.CLOSED)
+            if isinstance(change, Bind) and change.moved_from:
+                # It may have come back there after the look, and have found itself still recorded.
+                self._pending.put(change.moved_from, Hint.GONE)
             self._pending.done(task.path)
 
     # Outages

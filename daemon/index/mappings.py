@@ -232,6 +232,14 @@ class Mappings:
             value = cast("bytes | None", self._redis.hget(self.keys.failures, os.fsencode(path)))
         return Failure(path=path, **json.loads(value)) if value is not None else None
 
+    def failed(self, paths: Sequence[str]) -> list[bool]:
+        """Return of each path whether a failure is recorded of it."""
+        if not paths:
+            return []
+        with self._errors():
+            found = cast("list[bytes | None]", self._redis.hmget(self.keys.failures, list(map(os.fsencode, paths))))
+        return [value is not None for value in found]
+
     # What is remembered of the watched folders
 
     def recall(self, folder: str) -> Remembered:

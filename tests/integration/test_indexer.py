@@ -18,14 +18,16 @@ from PIL import Image
 
 from daemon import indexer as module
 from daemon import paths
-from daemon.changes import Hint
+from daemon.changes import FileStat, Hint
 from daemon.encode.encoder import Encoder
 from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import ModelError, StoreRefused, StoreUnavailable
 from daemon.index.index import Index
-from daemon.index.mappings import Remove
+from daemon.index.mappings import Fail, Remove
 from daemon.indexer import Indexer
+from daemon.watch.filters import Filters
 from daemon.watch.pending import Pending
+from daemon.watch.reconcile import Recording, Walk, compare
 from daemon.watch.settle import Settle
 
 if TYPE_CHECKING:
@@ -160,6 +162,12 @@ class Pipeline:
         good = {path: blake3.blake3(Path(path).read_bytes()).hexdigest() for path in found if path not in bad}
         self._kit.assert_in_step(self.index, good, failed=bad)
 
+    def failed_once(self, count: int) -> list[str]:
+        """Return paths of as many failures whose files have gone since: each makes a change."""
+        paths = [self.path(f"{n}.png") for n in range(count)]
+        self.index.mappings.apply([Fail(path, "it is no image", "1 2 3 4") for path in paths], [])
+        return paths
+
     def failure(self, name: str) -> Any:
         return self.index.mappings.failure(self.path(name))
 
@@ -167,6 +175,13 @@ class Pipeline:
 def png(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 250, (8, 8, 3), dtype=np.uint8)
     return plain(Image.fromarray(pixels).resize((64, 64)))
+
+
+def flat(shade: int) -> bytes:
+    """Return an image of one shade, as many bytes as any other."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (shade,) * 3).save(buffer, "BMP")
+    return buffer.getvalue()
 
 
 def plain(image: Image.Image) -> bytes:
@@ -373,6 +388,43 @@ def test_a_photo_saved_anew_with_the_same_content_is_not_encoded_again(pipeline:
     Path(pipeline.save("new.tmp", 1)).replace(path)
     assert encoded_by(pipeline, lambda: pipeline.look("a.png")) == UNTOUCHED
     pipeline.assert_like_disk()
+
+
+@pytest.mark.parametrize("closed", ["before", "after"])
+def test_a_photo_overwritten_in_place_is_noticed_though_its_size_and_mtime_were_put_back(
+    pipeline: Pipeline, closed: str
+) -> None:
+    path = pipeline.write("a.png", flat(1))
+    pipeline.look("a.png")
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.write(flat(2))
+        file.flush()
+        if closed == "after":
+            os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert FileStat.of(os.stat(path)) == FileStat.of(before)
+    pipeline.look("a.png")
+    pipeline.assert_like_disk()
+
+
+def test_a_photo_that_a_folder_brought_along_is_not_read_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    # Events of a renamed folder tell of each file in it, whose own ctime is as it was.
+    monkeypatch.setattr(module, "REWRITTEN_SECONDS", -60.0)
+    monkeypatch.setattr(module, "read_whole", None)
+    pipeline.look("a.png")
+
+
+def test_a_photo_whose_mode_changed_is_not_read_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    os.chmod(path, 0o600)
+    monkeypatch.setattr(module, "read_whole", None)
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png", hint=Hint.CREATED)) == UNTOUCHED
 
 
 @pytest.mark.parametrize("link", [False, True], ids=["copied", "hard-linked"])
@@ -612,6 +664,107 @@ def test_a_file_that_is_still_being_written_is_waited_for(pipeline: Pipeline) ->
     pipeline.assert_like_disk()
 
 
+def overwrite(path: Path) -> None:
+    path.write_bytes(png(2))
+
+
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def become_a_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("b.png"))
+
+
+def become_a_folder_and_a_photo_again(path: Path) -> None:
+    become_a_folder(path)
+    path.rmdir()
+    path.write_bytes(png(3))
+
+
+def spoil(path: Path) -> None:
+    path.write_bytes(b"no image")
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_name("b.png"))
+
+
+CHANGES = [overwrite, Path.unlink, become_a_folder, become_a_link, become_a_folder_and_a_photo_again, spoil, move]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["of another content before", "new"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_happens_to_a_photo_while_it_is_encoded_is_what_the_index_says(
+    pipeline: Pipeline, change: Callable[[Path], None], *, known: bool
+) -> None:
+    if known:
+        pipeline.save("a.png", 0)
+        pipeline.look("a.png")
+    path = Path(pipeline.save("a.png", 1))
+    pipeline.encoder.waiting.clear()
+    pipeline.encoder.gate.clear()
+    pipeline.pending.put(str(path), Hint.CLOSED)
+    assert pipeline.encoder.waiting.wait(30)
+    change(path)
+    pipeline.pending.put(str(path), Hint.CLOSED if path.exists() else Hint.GONE)
+    pipeline.pending.put(pipeline.path("b.png"), Hint.CLOSED)
+    pipeline.encoder.gate.set()
+    pipeline.wait()
+    pipeline.assert_like_disk(failed=["a.png"] if change is spoil else [])
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_happened_to_a_photo_while_it_was_encoded_is_found_by_the_next_walk_when_no_event_told(
+    pipeline: Pipeline, change: Callable[[Path], None]
+) -> None:
+    path = Path(pipeline.save("a.png", 1))
+    pipeline.encoder.gate.clear()
+    pipeline.pending.put(str(path), Hint.CLOSED)
+    assert pipeline.encoder.waiting.wait(30)
+    change(path)
+    pipeline.encoder.gate.set()
+    pipeline.wait()
+    recording = Recording(below=pipeline.index.mappings.stream, failures=pipeline.index.mappings.failure_signatures)
+    walk = Walk(str(pipeline.folder), Filters([], [".png"]))
+    found = compare(walk, recording, queue=lambda paths: pipeline.pending.put_all(paths, Hint.FOUND))
+    pipeline.pending.put_all(found.missing, Hint.GONE)
+    pipeline.wait()
+    pipeline.assert_like_disk(failed=["a.png"] if change is spoil else [])
+
+
+def test_a_photo_that_is_back_under_its_old_name_before_its_move_was_written_down_is_kept(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = Path(pipeline.save("a.png", 1)), Path(pipeline.path("b.png"))
+    pipeline.look("a.png")
+    held, released, commit = threading.Event(), threading.Event(), pipeline.index.commit
+
+    def hold(changes: Any) -> list[bool]:
+        held.set()
+        assert released.wait(30)
+        return commit(changes)
+
+    monkeypatch.setattr(pipeline.index, "commit", hold)
+    old.rename(new)
+    pipeline.pending.put(str(new), Hint.CLOSED)
+    assert held.wait(30)
+    new.rename(old)
+    pipeline.pending.put(str(old), Hint.CLOSED)
+    pipeline._kit.eventually(lambda: len(pipeline.pending) == 1)
+    pipeline.pending.put(str(new), Hint.GONE)
+    released.set()
+    pipeline.wait()
+    pipeline.assert_like_disk()
+
+
+def test_paths_of_which_nothing_is_known_cost_no_change(pipeline: Pipeline) -> None:
+    pipeline.look(*(f"{n}.png" for n in range(20)), hint=Hint.GONE)
+    assert pipeline.indexer.committed == 0
+
+
 def test_content_whose_id_is_that_of_another_photo_is_a_failure(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -748,9 +901,11 @@ def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
     def refuse(changes: Any) -> Any:
         raise StoreRefused("Milvus", "unix:/x", "refuses a call: no")
 
+    gone = pipeline.failed_once(600)
     monkeypatch.setattr(pipeline.index, "commit", refuse)
     monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
-    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(600)], Hint.GONE)
+    monkeypatch.setattr(module, "LOOK_BATCH", 100)
+    pipeline.pending.put_all(gone, Hint.GONE)
     kit.eventually(lambda: not pipeline.indexer._look_worker.alive)
     with pytest.raises(StoreRefused):
         pipeline.indexer.check()
@@ -847,14 +1002,16 @@ def test_a_milvus_that_was_restarted_unnoticed_is_loaded_again(
 
 
 def test_stopping_during_an_outage_does_not_wait_for_its_end(
-    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any
+    own_stores: Any, own_library: Index, make: Callable[..., Pipeline], kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = make(own_library)
-    pipeline.indexer._to_commit.maxsize = 4
+    gone = pipeline.failed_once(600)
+    monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
+    monkeypatch.setattr(module, "LOOK_BATCH", 100)
     own_stores.milvus.stop()
     pipeline.pending.put(pipeline.save("a.png", 1), Hint.CLOSED)
     kit.eventually(lambda: pipeline.indexer.outage.reason)
-    pipeline.pending.put_all([pipeline.path(f"{n}.png") for n in range(600)], Hint.GONE)
+    pipeline.pending.put_all(gone, Hint.GONE)
     kit.eventually(pipeline.indexer._to_commit.full)
     before = time.monotonic()
     pipeline.indexer.stop()
