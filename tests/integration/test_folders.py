@@ -16,11 +16,12 @@ from daemon.changes import FileStat, PhotoInfo
 from daemon.index.index import Encoded, Index
 from daemon.index.mappings import Add
 from daemon.indexer import Indexer
+from daemon.watch.brake import Brake
 from daemon.watch.filters import Filters
 from daemon.watch.pending import Pending
 from daemon.watch.reconcile import Recording, Walk
 from daemon.watch.settle import Settle
-from daemon.watch.watcher import Brake, Watcher
+from daemon.watch.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,7 @@ class Life:
             FILTERS,
             self.pending,
             Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures),
+            index.mappings,
             brake=Brake(ratio=0.2, count=20),
             rescan_seconds=3600.0,
             poll_seconds=5.0,
