@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +36,6 @@ from watchdog.observers.inotify_c import (
     Mask,
     WatchCallback,
     WatchDescriptor,
-    inotify_rm_watch,
 )
 from watchdog.observers.inotify_move_event_grouper import (
     GroupedInotifyEvent,
@@ -58,15 +56,6 @@ EVENT_TYPES: list[type[FileSystemEvent]] = [
     FileCreatedEvent, FileModifiedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent, FileAttribEvent,
     DirCreatedEvent, DirMovedEvent, DirDeletedEvent,
 ]  # fmt: skip
-HINTS = {
-    "created": Hint.CREATED,
-    "attrib": Hint.CREATED,
-    "modified": Hint.WRITTEN,
-    "closed": Hint.CLOSED,
-    "moved": Hint.GONE,
-    "deleted": Hint.GONE,
-}
-"""What an event says of the path it names first; a move is told of the other as CLOSED."""
 MASK = Mask(
     InotifyConstants.IN_CREATE
     | InotifyConstants.IN_MODIFY
@@ -86,24 +75,6 @@ CAME_OR_WENT = InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE | Inotify
 NEW_DIRECTORY = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)
 READ_BYTES = 16_384 * 32
 """A whole queue of the kernel's usual length, so that a reader who had to wait for its turn catches up in one read."""
-
-
-@dataclass(unsafe_hash=True, frozen=True)
-class _Marker(InotifyEvent):
-    """Goes the way of an event, behind all that were read before it."""
-
-    reached: threading.Event = field(default_factory=threading.Event)
-
-
-class _Reached(FileSystemEvent):
-    """A marker that is about to be told. Equal to no other: watchdog drops the second of two equal events."""
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __init__(self, reached: threading.Event) -> None:
-        super().__init__("")
-        self.reached = reached
 
 
 class Listener(Protocol):
@@ -197,11 +168,6 @@ class _WatchGroup(InotifyWatchGroup):
                 stale -= self._watch_all(self.path)
             self._remove_callbacks(list(stale))
         self.lost()
-
-    def mark(self, marker: _Marker) -> None:
-        """Send a marker after the events that were read until now."""
-        with self._lock:
-            self._move_event_grouper.put_event(PathedInotifyEvent(marker, self.path))
 
     def forget(self, path: bytes) -> None:
         """Watch a directory no longer that was moved out; what lies at its path by now is watched anew."""
@@ -322,23 +288,6 @@ def _is_marked(directory: bytes) -> bool:
     return os.path.lexists(os.path.join(directory, MARK))
 
 
-@dataclass(frozen=True)
-class _WhenRead(WatchCallback):
-    """Sends a marker on its way when the kernel's word of a watch that was taken back is read."""
-
-    group: _WatchGroup
-    marker: _Marker
-
-    def on_event(self, event: InotifyEvent) -> None:
-        pass
-
-    def on_queue_overflow(self) -> None:
-        pass
-
-    def on_watch_deleted(self, wd: WatchDescriptor) -> None:  # noqa: ARG002 - it is our own
-        self.group.mark(self.marker)
-
-
 class _Inotify(InotifyFD):
     """An inotify instance that says once that a file is being written, however many pieces it is written in.
 
@@ -368,20 +317,6 @@ class _Inotify(InotifyFD):
             if wd != -1 or mask & InotifyConstants.IN_Q_OVERFLOW:
                 events.append(InotifyEvent(wd, mask, cookie, name))
         return events
-
-    def when_read(self, callback: WatchCallback) -> None:
-        """Have `on_watch_deleted` called by the reader when all that has happened until now was read; OSError without a watch.
-
-        A watch is set on what is nobody else's, this instance's own pipe, and taken back: the kernel says so behind all it had to
-        say before. So nothing need be written anywhere to learn how far the reader is.
-        """
-        mask = Mask(InotifyConstants.IN_DELETE_SELF)
-        with self._lock:
-            if self._closed:
-                return
-            watch = self._get_or_create_watch(b"/proc/self/fd/%d" % self._kill_r, mask)
-            watch.callbacks[CallbackId(id(callback))] = callback
-            inotify_rm_watch(self._inotify_fd, watch.wd)
 
     def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         watch = self._get_or_create_watch(path, mask)
@@ -416,9 +351,6 @@ class _Emitter(InotifyFullEmitter):
         )
 
     def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = True) -> None:
-        if isinstance(event, PathedInotifyEvent) and isinstance(event.ev, _Marker):
-            self._event_queue.put((_Reached(event.ev.reached), self.watch))
-            return
         # Its watches would go on to tell of what happens elsewhere, under the path it had here.
         if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_from and event.ev.is_directory and self.group:
             self.group.forget(event.path)
@@ -432,24 +364,26 @@ class _Handler(FileSystemEventHandler):
         self._watch = watch
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if isinstance(event, _Reached):
-            event.reached.set()
-            return
         source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
-        self._mark(event, source, target)
+        if event.event_type in ("created", "moved", "deleted"):
+            for path in (source, target):
+                if os.path.basename(path) == NO_MEDIA:
+                    self._watch.rescan(os.path.dirname(path), f"{NO_MEDIA} came or went")
         if event.is_directory:
             self._directory(event, source, target)
             return
         if target:
             self._watch.changed(target, Hint.CLOSED)
-        if source:
-            self._watch.changed(source, HINTS[event.event_type])
-
-    def _mark(self, event: FileSystemEvent, source: str, target: str) -> None:
-        if event.event_type in ("created", "moved", "deleted"):
-            for path in (source, target):
-                if os.path.basename(path) == NO_MEDIA:
-                    self._watch.rescan(os.path.dirname(path), f"{NO_MEDIA} came or went")
+        if not source:
+            return
+        if event.event_type in ("deleted", "moved"):
+            self._watch.changed(source, Hint.GONE)
+        elif isinstance(event, FileClosedEvent):
+            self._watch.changed(source, Hint.CLOSED)
+        elif isinstance(event, FileModifiedEvent):
+            self._watch.changed(source, Hint.WRITTEN)
+        else:
+            self._watch.changed(source, Hint.CREATED)
 
     def _directory(self, event: FileSystemEvent, source: str, target: str) -> None:
         # The new place before the old one: what moved is then bound to its new paths before the old ones are missed.
@@ -525,22 +459,6 @@ class FolderWatch:
             and self.folder_is_same()
         )
 
-    def catch_up(self, seconds: float) -> bool:
-        """Wait until the listener was told of all that happened in watched directories before this call.
-
-        False when it takes longer, as a move out of the folder does for half a second, or when it cannot be told: nothing is
-        watched, or the kernel dropped events, and a walk was asked for.
-        """
-        observer, group, overflows = self._observer, self._emitter.group if self._emitter else None, self.overflows
-        if observer is None or group is None or not observer.whole:
-            return False
-        marker = _Marker(WatchDescriptor(-1), Mask(0), 0, b"")
-        try:
-            observer.inotify.when_read(_WhenRead(group, marker))
-        except OSError:
-            return False
-        return marker.reached.wait(seconds) and self.overflows == overflows
-
     def watch_refused(self) -> None:
         """Try again to watch the directories that could not be watched."""
         group = self._emitter.group if self._emitter else None
@@ -582,17 +500,17 @@ class FolderWatch:
 class _Observer(BaseObserver):
     """watchdog's observer with our emitter and an inotify instance of its own, so that one folder's flood is its own."""
 
-    def __init__(self, inotify: _Inotify, **emitter: Any) -> None:
-        self.inotify = inotify
+    def __init__(self, inotify: InotifyFD, **emitter: Any) -> None:
+        self._inotify_fd = inotify
         super().__init__(_Emitter, inotify_fd=inotify, **emitter)
 
     @property
     def whole(self) -> bool:
         """Whether all its threads still run: the one that reads, those that emit and the one that tells."""
-        threads = (self, self.inotify, *self.emitters)
+        threads = (self, self._inotify_fd, *self.emitters)
         return len(threads) > 2 and all(thread.is_alive() for thread in threads)  # noqa: PLR2004 - and an emitter
 
     def on_thread_stop(self) -> None:
         super().on_thread_stop()
-        self.inotify.stop()
-        self.inotify.join()
+        self._inotify_fd.stop()
+        self._inotify_fd.join()

@@ -517,48 +517,6 @@ def test_a_file_that_is_written_in_pieces_is_pending_until_it_is_closed_and_no_l
     assert handed_out[0] >= closed
 
 
-def test_all_that_happened_before_is_told_when_it_has_caught_up(scene: Scene, watch_kit: Any) -> None:
-    scene.watch.arm()
-    held = watch_kit.held_watches()
-    for n in range(30):
-        for k in range(50):
-            scene.write(f"{n}/{k}.jpg")
-        os.truncate(scene.write(f"{n}.jpg"), 1)
-        assert scene.watch.catch_up(30)
-        assert scene.last_hint(f"{n}.jpg") is WRITTEN
-        assert str(n) in scene.heard.directories
-    assert watch_kit.held_watches() == held + 30
-    assert scene.watch.armed
-
-
-def test_to_catch_up_waits_for_what_may_be_half_of_a_move(scene: Scene) -> None:
-    scene.write("a.jpg")
-    scene.watch.arm()
-    (scene.folder / "a.jpg").rename(scene.outside / "a.jpg")
-    assert scene.watch.catch_up(30)
-    assert ("a.jpg", GONE) in scene.heard.changes
-
-
-def test_several_may_wait_for_it_to_catch_up(scene: Scene) -> None:
-    scene.watch.arm()
-    caught_up: list[bool] = []
-    threads = [threading.Thread(target=lambda: caught_up.append(scene.watch.catch_up(30))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert caught_up == [True] * 8
-    assert scene.watch.watches == 1
-
-
-def test_what_is_not_watched_has_not_caught_up(scene: Scene) -> None:
-    assert not scene.watch.catch_up(30)
-    scene.watch.arm()
-    assert scene.watch.catch_up(30)
-    scene.watch.disarm()
-    assert not scene.watch.catch_up(30)
-
-
 def test_our_own_reading_of_a_photo_raises_nothing(scene: Scene) -> None:
     path = scene.write("sub/a.jpg")
     scene.watch.arm()
@@ -628,7 +586,7 @@ def test_a_thread_that_ended_disarms(scene: Scene, part: str, monkeypatch: pytes
     assert emitter is not None
     match part:
         case "reader":
-            monkeypatch.setattr(observer.inotify, "handle_event", end)
+            monkeypatch.setattr(observer._inotify_fd, "handle_event", end)
         case "emitter":
             monkeypatch.setattr(emitter, "build_and_queue_event", end)
         case _:
