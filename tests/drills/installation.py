@@ -204,10 +204,21 @@ class Installation:
         disk = disk or Disk.read(self.folder)
         deadline = time.monotonic() + COLLECT_SECONDS
         while True:
-            found = compare(disk, Stored.read(self.sockets))
+            found = compare(disk, self._stored())
             if not found.strays or found.lost or found.ghosts or time.monotonic() > deadline:
                 return found
             time.sleep(POLL_SECONDS)
+
+    def _stored(self) -> Stored:
+        """Read the stores; one that was killed when nothing was left to do is about to be started again."""
+
+        def read() -> Stored | None:
+            with suppress(ConnectionError):
+                return Stored.read(self.sockets)
+            return None
+
+        stored: Stored = wait_for(read, "both stores can be read")
+        return stored
 
     # Its end
 

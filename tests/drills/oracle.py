@@ -5,6 +5,7 @@ The layout of the stores is the one that ARCHITECTURE.md documents.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PREFIX = b"lookalike:default:"
 COLLECTIONS = "default_"
+MILVUS_SECONDS = 5
 
 
 def photo_id(data: bytes) -> int:
@@ -71,14 +73,18 @@ class Stored:
 
     @classmethod
     def read(cls, sockets: Path) -> Stored:
-        with redis.Redis(unix_socket_path=str(sockets / "valkey.sock"), socket_timeout=30) as mapping:
-            return cls(
-                photos=_records(mapping),
-                listed=_paths(mapping.zrange(PREFIX + b"files", 0, -1)),
-                holders=_holders(mapping),
-                vectors=_vectors(sockets / "milvus.sock"),
-                failures=_paths(mapping.hkeys(PREFIX + b"failures")),
-            )
+        """Read both stores; ConnectionError while one of them is away."""
+        try:
+            with redis.Redis(unix_socket_path=str(sockets / "valkey.sock"), socket_timeout=30) as mapping:
+                return cls(
+                    photos=_records(mapping),
+                    listed=_paths(mapping.zrange(PREFIX + b"files", 0, -1)),
+                    holders=_holders(mapping),
+                    vectors=_vectors(sockets / "milvus.sock"),
+                    failures=_paths(mapping.hkeys(PREFIX + b"failures")),
+                )
+        except redis.exceptions.ConnectionError as error:
+            raise ConnectionError(f"Redis cannot be read: {error}") from error
 
 
 @dataclass(slots=True)
@@ -169,12 +175,20 @@ def _holders(mapping: redis.Redis) -> dict[int, frozenset[str]]:
 
 
 def _vectors(socket: Path) -> dict[str, frozenset[int]]:
-    from pymilvus import MilvusClient  # 0.8 s
+    from pymilvus import MilvusClient, MilvusException  # 0.8 s
 
-    client = MilvusClient(uri=f"unix:{socket}", timeout=30)
+    # It prints a traceback for each server that is away.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    try:
+        # Not dedicated, it would go on with the connection to a server that has ended since.
+        client = MilvusClient(uri=f"unix:{socket}", timeout=MILVUS_SECONDS, dedicated=True)
+    except MilvusException as error:
+        raise ConnectionError(f"Milvus cannot be reached: {error}") from error
     try:
         names = [name for name in client.list_collections() if name.startswith(COLLECTIONS)]
         return {name: _ids(client, name) for name in names}
+    except MilvusException as error:
+        raise ConnectionError(f"Milvus cannot be read: {error}") from error
     finally:
         client.close()
 
