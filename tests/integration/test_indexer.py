@@ -439,6 +439,16 @@ def test_a_second_file_of_a_photo_is_bound_to_it(pipeline: Pipeline, *, link: bo
     pipeline.assert_like_disk()
 
 
+def test_what_is_written_through_one_name_of_a_file_is_seen_under_the_others(pipeline: Pipeline, kit: Any) -> None:
+    path = pipeline.save("a.png", 1)
+    os.link(path, pipeline.path("b.png"))
+    pipeline.look("a.png", "b.png")
+    Path(path).write_bytes(png(2))
+    pipeline.look("a.png")
+    kit.eventually(lambda: not len(pipeline.pending))
+    pipeline.assert_like_disk()
+
+
 def test_two_new_files_with_the_same_content_are_one_photo(pipeline: Pipeline) -> None:
     for name in ("a.png", "b.png", "c.png"):
         pipeline.save(name, 1)
