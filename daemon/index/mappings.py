@@ -203,7 +203,9 @@ class Mappings:
             return Counts(*map(int, pipe.execute()))
 
     def photo(self, photo: int) -> PhotoInfo | None:
-        return self.photos([photo])[0][0]
+        # Not by photos(): this is asked for every copy, and there may be thousands of paths to read each time.
+        with self._errors():
+            return _photo_info(cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.photo(photo))))
 
     def photos(self, ids: Sequence[int]) -> list[tuple[PhotoInfo | None, list[str]]]:
         """Return of each id what is known of the photo, and its paths in order."""

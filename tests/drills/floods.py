@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OVERFLOW_FILES = 30_000
 """Two events each: the kernel keeps 16,384 (fs.inotify.max_queued_events)."""
+MOST_ENCODED = 100
 RENAME_FILES = 10_000
 RENAME_SECONDS = 5.0
 IMPORT_FILES = 5_000
@@ -67,7 +68,8 @@ def overflow(installation: Installation, random: Random) -> str:
     wait_for(lambda: _status(installation)["overflows"], "the overflow is noticed")
     installation.await_in_step(LONG_SECONDS)
     status = _status(installation)
-    if (status["files"], status["encoded"]) != (OVERFLOW_FILES, 1):
+    # Copies that arrive together are encoded together: by the time the first is known, a few batches are on their way.
+    if status["files"] != OVERFLOW_FILES or status["encoded"] > MOST_ENCODED:
         raise DrillError(f"{status['files']} files and {status['encoded']} encoded")
     seconds = time.monotonic() - started
     return f"{OVERFLOW_FILES} files while it was frozen, {status['overflows']} overflows, in step after {seconds:.1f} s"

@@ -165,13 +165,13 @@ class Installation:
             return answer
         return None
 
-    def command(self, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    def command(self, *arguments: str | Path, seconds: float = DEADLINE_SECONDS) -> subprocess.CompletedProcess[bytes]:
         """Run lookalike."""
         return subprocess.run(
             [BIN / "lookalike", *arguments],
             env=self.environment,
             capture_output=True,
-            timeout=2 * DEADLINE_SECONDS,
+            timeout=seconds + COLLECT_SECONDS,
             check=False,
         )
 
@@ -182,7 +182,7 @@ class Installation:
         """Return when the daemon says that the index equals the disk; DrillError when it does not in time."""
         self.answered()
         if has_command("sync"):
-            done = self.command("sync", "--timeout", f"{seconds:g}")
+            done = self.command("sync", "--timeout", f"{seconds:g}", seconds=seconds)
             if done.returncode != 0:
                 raise DrillError(f"lookalike sync: {done.stderr.decode(errors='replace').strip()}; {self.status()}")
         else:
