@@ -23,4 +23,4 @@ format:
 	$(PYTHON) -m ruff format
 
 benchmarks:
-	for script in startup reconcile latency throughput search; do $(PYTHON) benchmarks/$$script.py || exit 1; done
+	for script in startup reconcile rename latency throughput search; do $(PYTHON) benchmarks/$$script.py || exit 1; done

@@ -101,6 +101,8 @@ class _Task:
     record: FileRecord | None = field(compare=False, default=None)
     """What the mapping knew of the path when it was looked at."""
     stat: FileStat | None = field(compare=False, default=None)
+    linked: bool = field(compare=False, default=False)
+    """Whether its file has other names."""
     rewritten: bool = field(compare=False, default=False)
     """Whether its content may be another although its stat is as recorded."""
     photo: PhotoInfo | None = field(compare=False, default=None)
@@ -224,6 +226,7 @@ class Indexer:
         for task, record in zip(tasks, self._index.mappings.files([task.path for task in tasks]), strict=True):
             task.record = record
         decided = [(task, self._look_at_disk(task, task.record)) for task in tasks]
+        self._look_at_links([task for task, decision in decided if decision is _Decision.LOAD and task.linked])
         known = [
             (task, record) for task, decision in decided if decision is _Decision.KNOWN and (record := task.record)
         ]
@@ -263,7 +266,15 @@ class Indexer:
             written_after = time.time() - (time.monotonic() - task.since) - REWRITTEN_SECONDS
             task.rewritten = task.hint is Hint.CLOSED and found.st_ctime > written_after
             return _Decision.KNOWN
+        task.linked = found.st_nlink > 1
         return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
+
+    def _look_at_links(self, changed: list[_Task]) -> None:
+        """What is written through one name of a file is told of that name alone: have the others looked at."""
+        recorded = [(task.path, task.record.photo) for task in changed if task.record is not None]
+        states = self._index.mappings.photos([photo for _, photo in recorded])
+        for (path, _), (_, names) in zip(recorded, states, strict=True):
+            self._pending.put_all([name for name in names if name != path], Hint.FOUND)
 
     def _unsettled(self, task: _Task) -> float:
         """Return for how long the task's file must still be left alone, in seconds."""

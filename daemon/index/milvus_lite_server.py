@@ -199,6 +199,7 @@ def query(collection: Any, otherwise: Callable[..., Any], expr: str | None = Non
 
 
 def every_id(collection: Any) -> list[int]:
+    """Return the id of every row in order, each once."""
     import numpy as np  # noqa: PLC0415 - comes with Milvus Lite, whose environment is set first
     from milvus_lite.search.bitmap import build_valid_mask  # noqa: PLC0415
 
@@ -210,7 +211,8 @@ def every_id(collection: Any) -> list[int]:
         ids.extend(segment.pks)
     numbers = np.concatenate([numbers, *(segment.seqs for segment in segments)])
     valid = build_valid_mask(ids, numbers, deleted, memtable=waiting)
-    return [ids[row] for row in np.flatnonzero(valid)]
+    # An earlier version of a row is valid as well, for as long as its segment lives.
+    return sorted({ids[row] for row in np.flatnonzero(valid)})
 
 
 def open_database(data_dir: str) -> Database:

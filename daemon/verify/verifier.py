@@ -142,17 +142,13 @@ class Verifier:
             self._barrier.wait(deadline - time.monotonic())
             is_last = time.monotonic() >= deadline
             for check, before in seen.items():
-                seen[check] = now = self._look(check, before)
-                stays = [subject for subject in now if now[subject].evidence == before[subject].evidence]
-                for subject in stays:
-                    finding = now.pop(subject)
-                    if self._is_owed(finding):
-                        undecided += 1
-                    else:
-                        standing[check][subject] = finding
-                if is_last:
-                    undecided += len(now)
-                    now.clear()
+                now = self._look(check, before)
+                same = {one: finding for one, finding in now.items() if finding.evidence == before[one].evidence}
+                decided = {one: finding for one, finding in same.items() if not self._is_owed(finding)}
+                standing[check] |= decided
+                # What changes still is being dealt with: it is looked at again while there is time.
+                seen[check] = {} if is_last else {one: now[one] for one in now.keys() - same.keys()}
+                undecided += len(now) - len(decided) - len(seen[check])
         return _explained(standing), undecided
 
     def _look(self, check: Check, subjects: Iterable[Subject]) -> dict[Subject, Finding]:
@@ -172,6 +168,8 @@ class Verifier:
 
     def _mend(self, findings: Findings) -> None:
         for check, some in findings.items():
+            if not some:
+                continue
             paths = list(check.mend(some))
             log.info("verification: mending %d things; looking at %d files again", len(some), len(paths))
             self._pending.put_all(paths, Hint.FOUND)

@@ -69,7 +69,7 @@ MASK = Mask(
 )
 """What can change a photo, and not what happens to one that was deleted or replaced while it is still open. Not IN_OPEN and
 IN_CLOSE_NOWRITE: our own reading would raise them. What is written through mmap raises nothing until the mapping and its
-descriptor are closed. What is written through another hard link is told under that name: the next full walk finds the others."""
+descriptor are closed. What is written through another hard link is told under that name alone: the indexer looks at the others."""
 MARK = os.fsencode(NO_MEDIA)
 CAME_OR_WENT = InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVE
 NEW_DIRECTORY = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)

@@ -41,13 +41,15 @@ class Walk:
     """Asked at every entry; the walk ends early once it says so."""
     rest: Callable[[float], object] | None = None
     """Called now and then with the seconds that the walk has worked since."""
+    barred: bool = False
+    """No walk from further up would come to `top`: nothing is found."""
     unreadable: list[bytes] = field(default_factory=list)
     directories: int = 0
     files: int = 0
 
     def __iter__(self) -> Iterator[Described]:
         """Yield each photo's path and "size mtime_ns inode"; OSError when `top` itself cannot be read."""
-        pending = [self._entries(os.fsencode(self.top))]
+        pending = [] if self.barred else [self._entries(os.fsencode(self.top))]
         began = time.monotonic()
         while pending and not self.stopped():
             if self.rest and (worked := time.monotonic() - began) > REST_AFTER_SECONDS:

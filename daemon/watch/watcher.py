@@ -160,16 +160,16 @@ class Watcher:
         if folder is None:
             return False
         relative = path[len(folder.path) :].lstrip(os.sep)
-        return self._filters.admits(relative) and not self._is_marked(folder.path, relative)
+        return self._filters.admits(relative) and self._is_passed(folder.path, os.path.dirname(relative))
 
-    def _is_marked(self, folder: str, relative: str) -> bool:
-        """Whether a directory on the way to a file asks to be left alone."""
+    def _is_passed(self, folder: str, relative: str) -> bool:
+        """Whether a walk comes through a directory and all above it: none asks to be left alone, none is a symbolic link."""
         directory = folder
-        for part in ("", *relative.split(os.sep)[:-1]):
+        for part in ("", *relative.split(os.sep)) if relative else ("",):
             directory = os.path.join(directory, part)
-            if os.path.lexists(os.path.join(directory, NO_MEDIA)):
-                return True
-        return False
+            if os.path.lexists(os.path.join(directory, NO_MEDIA)) or (part and os.path.islink(directory)):
+                return False
+        return True
 
     def is_reachable(self, path: str, hint: Hint) -> bool:
         """Whether what `path` lies on is there, so that a missing file is a deleted file; `hint` says what raised the question."""
@@ -326,7 +326,11 @@ class Watcher:
         log.debug("reconciling %s: %s", request.directory, request.reason)
         started = time.monotonic()
         self._walk = walk = Walk(
-            request.directory, self._filters, self._stop.is_set, self._breathe if request.unhurried else None
+            request.directory,
+            self._filters,
+            self._stop.is_set,
+            rest=self._breathe if request.unhurried else None,
+            barred=not self._is_passed(folder.path, request.directory[len(folder.path) :].strip(os.sep)),
         )
         now = folder.note_mounts()
         found = compare(walk, self._recording, queue=self._queue, mounts={*folder.remembered.volumes, *now})

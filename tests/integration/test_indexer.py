@@ -439,6 +439,16 @@ def test_a_second_file_of_a_photo_is_bound_to_it(pipeline: Pipeline, *, link: bo
     pipeline.assert_like_disk()
 
 
+def test_what_is_written_through_one_name_of_a_file_is_seen_under_the_others(pipeline: Pipeline, kit: Any) -> None:
+    path = pipeline.save("a.png", 1)
+    os.link(path, pipeline.path("b.png"))
+    pipeline.look("a.png", "b.png")
+    Path(path).write_bytes(png(2))
+    pipeline.look("a.png")
+    kit.eventually(lambda: not len(pipeline.pending))
+    pipeline.assert_like_disk()
+
+
 def test_two_new_files_with_the_same_content_are_one_photo(pipeline: Pipeline) -> None:
     for name in ("a.png", "b.png", "c.png"):
         pipeline.save(name, 1)
@@ -896,6 +906,8 @@ def test_a_start_encodes_what_is_owed_and_collects_what_nobody_holds(
 def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
     library: Index, make: Callable[..., Pipeline], kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Before it starts: the thread that looks asks for a batch, and then waits.
+    monkeypatch.setattr(module, "LOOK_BATCH", 100)
     pipeline = make(library)
 
     def refuse(changes: Any) -> Any:
@@ -904,7 +916,6 @@ def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
     gone = pipeline.failed_once(600)
     monkeypatch.setattr(pipeline.index, "commit", refuse)
     monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
-    monkeypatch.setattr(module, "LOOK_BATCH", 100)
     pipeline.pending.put_all(gone, Hint.GONE)
     kit.eventually(lambda: not pipeline.indexer._look_worker.alive)
     with pytest.raises(StoreRefused):
@@ -1007,7 +1018,6 @@ def test_stopping_during_an_outage_does_not_wait_for_its_end(
     pipeline = make(own_library)
     gone = pipeline.failed_once(600)
     monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
-    monkeypatch.setattr(module, "LOOK_BATCH", 100)
     own_stores.milvus.stop()
     pipeline.pending.put(pipeline.save("a.png", 1), Hint.CLOSED)
     kit.eventually(lambda: pipeline.indexer.outage.reason)

@@ -295,6 +295,8 @@ def test_a_photo_that_is_written_twice_has_one_vector(index: Index) -> None:
         index.vectors.flush()
     assert index.vectors.count(name) == 1
     assert [hit.id for hit in index.vectors.search(name, row(1).vector, 5)] == [1]
+    with index.vectors._milvus() as client:
+        assert list(client.query(name, filter="id >= 0", output_fields=["id"], timeout=10)) == [{"id": 1}]
 
 
 def test_nothing_is_logged_of_a_failed_call(index: Index, caplog: pytest.LogCaptureFixture) -> None:

@@ -139,7 +139,7 @@ def copy_and_copy_back(folder: Path, outside: Path) -> None:
     subprocess.run(["cp", "-a", folder / "album", outside / "album"], check=True)
     subprocess.run(["cp", "-a", outside / "album", folder / "copy"], check=True)
     subprocess.run(["cp", "-al", folder / "copy", folder / "links"], check=True)
-    os.truncate(folder / "copy" / "0.jpg", 2)
+    os.truncate(folder / "album" / "0.jpg", 2)
 
 
 def move_out_and_write_there(folder: Path, outside: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from watchdog.observers.inotify_c import InotifyFD
 
 from daemon.changes import Hint
 from daemon.errors import StoreRefused, StoreUnavailable
+from daemon.watch import reconcile
 from daemon.watch import watcher as module
 from daemon.watch.brake import Brake
 from daemon.watch.filters import Filters
@@ -423,6 +425,38 @@ def test_only_what_lies_in_a_folder_and_is_not_ignored_is_admitted(scene: Any) -
     assert watcher.folder_of(folder) is watcher.folders[0]
     assert watcher.folder_of(folder + "2") is None
     assert not watcher.is_reachable("/elsewhere/a.jpg", Hint.GONE)
+
+
+def test_photos_behind_a_link_that_took_the_place_of_their_directory_are_gone(scene: Any) -> None:
+    scene.write("a.jpg", "sub/b.jpg", "sub/deep/c.jpg")
+    scene.start()
+    scene.settle()
+    (scene.folder / "sub").rename(scene.outside / "sub")
+    (scene.folder / "sub").symlink_to(scene.outside / "sub")
+    scene.until(lambda: scene.indexed == {"a.jpg"})
+
+
+def test_walks_by_the_clock_come_at_times_that_vary(scene: Any) -> None:
+    folder = scene.start(rescan=1000.0)
+    due = []
+    for _ in range(5):
+        due.append(folder.next_walk - time.monotonic())
+        last = folder.last
+        scene.watcher.rescan_all("a test")
+        scene.until(lambda last=last: folder.last is not last)
+    assert len(set(map(round, due[1:]))) > 1
+    assert all(899 < seconds < 1101 for seconds in due[1:])
+
+
+def test_a_walk_that_nobody_waits_for_rests_as_long_as_it_works(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.write(*(f"{n}/{m}.jpg" for n in range(200) for m in range(5)))
+    scene.start(rescan=0.5)
+    scene.settle()
+    rests: list[float] = []
+    monkeypatch.setattr(scene.watcher, "_breathe", rests.append)
+    monkeypatch.setattr(reconcile, "REST_AFTER_SECONDS", 0.001)
+    scene.until(lambda: len(rests) > 3)
+    assert all(worked > 0.001 for worked in rests)
 
 
 def test_a_walk_waits_for_a_store_that_is_away(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
