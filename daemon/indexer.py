@@ -50,7 +50,7 @@ COMMIT_BATCH = 256
 MAX_BACKOFF_SECONDS = 30.0
 IDLE_FLUSH_SECONDS = 2.0
 CHANGED_SECONDS = 0.2
-"""When a file that changed while it was read is looked at again."""
+"""When a file that changed while it was read, or whose photo went away meanwhile, is looked at again."""
 REWRITTEN_SECONDS = 60.0
 """How long before its event a file may have been written: what puts its mtime back afterwards sets its ctime."""
 TEND_SECONDS = 1.0
@@ -491,8 +491,9 @@ class Indexer:
             if isinstance(change, Fail) and change.attempts == 1:
                 log.warning("%s is not indexed: %s", printable(change.path), change.reason)
             if not done:
-                # Its photo went away between the look and now.
-                self._pending.put(task.path, Hint.CLOSED)
+                # Its photo went away between the look and now. Not as a new change: whoever syncs waits for the one that it was.
+                self._pending.later(task.path, CHANGED_SECONDS)
+                continue
             if isinstance(change, Bind) and change.moved_from:
                 # It may have come back there after the look, and have found itself still recorded.
                 self._pending.put(change.moved_from, Hint.GONE)

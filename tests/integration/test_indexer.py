@@ -770,6 +770,31 @@ def test_a_photo_that_is_back_under_its_old_name_before_its_move_was_written_dow
     pipeline.assert_like_disk()
 
 
+def test_a_copy_whose_photo_went_away_meanwhile_is_pending_since_it_changed(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    path, commit = pipeline.save("b.png", 1), pipeline.index.commit
+    calls, again, released = itertools.count(), threading.Event(), threading.Event()
+
+    def refuse_once(changes: Any) -> list[bool]:
+        if next(calls) == 0:
+            return [False] * len(changes)
+        again.set()
+        assert released.wait(30)
+        return commit(changes)
+
+    monkeypatch.setattr(pipeline.index, "commit", refuse_once)
+    pipeline.pending.put(path, Hint.CLOSED)
+    moment = time.monotonic()
+    assert again.wait(30)
+    assert pipeline.pending.older_than(moment) == 1
+    released.set()
+    pipeline.wait()
+    pipeline.assert_like_disk()
+
+
 def test_paths_of_which_nothing_is_known_cost_no_change(pipeline: Pipeline) -> None:
     pipeline.look(*(f"{n}.png" for n in range(20)), hint=Hint.GONE)
     assert pipeline.indexer.committed == 0
