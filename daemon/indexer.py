@@ -169,6 +169,8 @@ class Indexer:
         self._to_collect = False
         self._troubles = 0
         self.outage = Outage()
+        self._recovering = False
+        self._recoveries = 0
         self.committed = 0
         """Changes made since the start."""
 
@@ -541,7 +543,24 @@ class Indexer:
         """Whether everything has been compared with the disk, and dealt with."""
         return self._territory.walked and not self._territory.busy and not len(self._pending)
 
+    def recoveries(self) -> int | None:
+        """Return how often the stores were brought in step; None while they are not."""
+        if self._recovering or self.outage.reason:
+            return None
+        try:
+            return self._recoveries if self._index.in_order() else None
+        except StoreUnavailable:
+            return None
+
     def _recover(self) -> None:
+        self._recovering = True
+        try:
+            self._bring_in_step()
+        finally:
+            self._recoveries += 1
+            self._recovering = False
+
+    def _bring_in_step(self) -> None:
         troubles = self._troubles
         self._index.recover()
         self._to_collect = True

@@ -366,7 +366,7 @@ class Daemon:
         application = routes.build(
             queries,
             status,
-            Upkeep(index, watcher, pending, status),
+            Upkeep(index, indexer, watcher, pending, status),
             verifier,
             max_bytes=settings.limits.max_file_bytes,
             default_limit=settings.search.limit,

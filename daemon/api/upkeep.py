@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from daemon.api.status import Status
     from daemon.index.index import Index
+    from daemon.indexer import Indexer
     from daemon.watch.folder import WatchedFolder
     from daemon.watch.pending import Pending
     from daemon.watch.watcher import Watcher
@@ -31,8 +32,9 @@ EXAMPLES = 20
 class Upkeep:
     """Answers on any thread. Raises QueryError, or StoreUnavailable."""
 
-    def __init__(self, index: Index, watcher: Watcher, pending: Pending, status: Status) -> None:
+    def __init__(self, index: Index, indexer: Indexer, watcher: Watcher, pending: Pending, status: Status) -> None:
         self._index = index
+        self._indexer = indexer
         self._watcher = watcher
         self._pending = pending
         self._status = status
@@ -80,6 +82,10 @@ class Upkeep:
 
     def compare_again(self, path: str) -> list[threading.Event]:
         return [self._watcher.compare_again(one) for one in ([path] if path else self._paths)]
+
+    def recoveries(self) -> int | None:
+        """Return how often the stores were brought in step, None while they are not: what one lost is owed from then on."""
+        return self._indexer.recoveries()
 
     def unfinished(self, moment: float, path: str) -> int:
         """Return how many paths at or below `path` have been pending since before a moment of the monotonic clock."""
@@ -152,10 +158,17 @@ class Sync:
         self._upkeep = upkeep
         self._path = path
         self._started = time.monotonic()
+        self._recoveries = upkeep.recoveries()
         self._compared = upkeep.compare_again(path)
         self._moment: float | None = None
 
     def finished(self) -> bool:
+        recoveries = self._upkeep.recoveries()
+        if recoveries != self._recoveries:
+            self._recoveries, self._moment = recoveries, None
+            self._compared = self._upkeep.compare_again(self._path)
+        if recoveries is None:
+            return False
         if self._moment is None and all(one.is_set() for one in self._compared):
             # All that differed then is pending by now.
             self._moment = time.monotonic()

@@ -20,7 +20,21 @@ def options(help_text: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["lookaliked", "lookaliked run", "lookaliked check-config", "lookalike", "lookalike search", "lookalike status"],
+    [
+        "lookaliked",
+        "lookaliked run",
+        "lookaliked check-config",
+        "lookalike",
+        "lookalike search",
+        "lookalike status",
+        "lookalike sync",
+        "lookalike verify",
+        "lookalike failures list",
+        "lookalike failures retry",
+        "lookalike deletions list",
+        "lookalike deletions approve",
+        "lookalike deletions reject",
+    ],
 )
 def test_every_option_is_in_the_readme(lookalike: Any, command: str) -> None:
     program, *rest = command.split()
@@ -37,6 +51,23 @@ def test_every_option_is_in_the_readme(lookalike: Any, command: str) -> None:
 def test_options_are_found_in_the_help_of_search(lookalike: Any) -> None:
     found = options(lookalike.command("search", "--help").stdout.decode())
     assert {"--limit", "-n", "--json", "--paths", "--null", "-0", "--model", "--socket", "--timeout"} <= found
+
+
+def test_every_command_is_in_the_readme(lookalike: Any) -> None:
+    listed = re.findall(
+        r"^  (\w+)  ", lookalike.command("--help").stdout.decode().partition("Commands:")[2], re.MULTILINE
+    )
+    assert {"search", "status", "sync", "verify", "failures", "deletions"} <= set(listed)
+    readme = README.read_text(encoding="utf-8")
+    assert [command for command in listed if f"| `lookalike {command}" not in readme] == []
+
+
+def test_every_metric_is_documented() -> None:
+    source = (README.parent / "daemon" / "api" / "metrics.py").read_text(encoding="utf-8")
+    names = re.findall(r'^ {12}"(\w+)": \(', source, re.MULTILINE)
+    documented = (README.parent / "docs" / "http.md").read_text(encoding="utf-8")
+    assert len(names) > 10
+    assert [name for name in names if f"_{name}" not in documented] == []
 
 
 @pytest.mark.parametrize(("marker", "word"), [("run-command", "lookaliked"), ("test-command", "pytest")])
