@@ -59,6 +59,11 @@ def signature(stat: os.stat_result) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {stat.st_ctime_ns}"
 
 
+def inode_of(signature: str) -> int:
+    """Return the inode in what `signature` returned."""
+    return int(signature.split(" ")[2])
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoInfo:
     """What never changes for one content: the whole BLAKE3 digest (hex), pixels as shown, format, EXIF time, bytes."""

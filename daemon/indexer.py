@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import blake3
 
-from daemon.changes import FileStat, Hint, PhotoInfo, photo_id, signature
+from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
 from daemon.encode.images import decode
 from daemon.errors import ModelError, PhotoError, StoreUnavailable
 from daemon.index.index import Encoded
@@ -101,8 +101,8 @@ class _Task:
     record: FileRecord | None = field(compare=False, default=None)
     """What the mapping knew of the path when it was looked at."""
     stat: FileStat | None = field(compare=False, default=None)
-    linked: bool = field(compare=False, default=False)
-    """Whether its file has other names."""
+    linked: str = field(compare=False, default="")
+    """The state of its file where that has other names, as daemon.changes.signature() describes it."""
     rewritten: bool = field(compare=False, default=False)
     """Whether its content may be another although its stat is as recorded."""
     photo: PhotoInfo | None = field(compare=False, default=None)
@@ -268,15 +268,19 @@ class Indexer:
             written_after = time.time() - (time.monotonic() - task.since) - REWRITTEN_SECONDS
             task.rewritten = task.hint is Hint.CLOSED and found.st_ctime > written_after
             return _Decision.KNOWN
-        task.linked = found.st_nlink > 1
+        task.linked = signature(found) if found.st_nlink > 1 else ""
         return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
 
     def _look_at_links(self, changed: list[_Task]) -> None:
         """What is written through one name of a file is told of that name alone: have the others looked at."""
-        recorded = [(task.path, task.record.photo) for task in changed if task.record is not None]
-        states = self._index.mappings.photos([photo for _, photo in recorded])
-        for (path, _), (_, names) in zip(recorded, states, strict=True):
-            self._pending.put_all([name for name in names if name != path], Hint.FOUND)
+        if not changed:
+            return
+        photos = [task.record.photo for task in changed if task.record is not None]
+        names = [name for _, paths in self._index.mappings.photos(photos) for name in paths]
+        states = {inode_of(task.linked): task.linked for task in changed}
+        failed = self._index.mappings.failure_signatures()
+        names += [path for path, state in failed.items() if states.get(inode_of(state), state) != state]
+        self._pending.put_all(set(names) - {task.path for task in changed}, Hint.FOUND)
 
     def _unsettled(self, task: _Task) -> float:
         """Return for how long the task's file must still be left alone, in seconds."""

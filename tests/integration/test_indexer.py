@@ -443,10 +443,11 @@ def test_what_is_written_through_one_name_of_a_file_is_seen_under_the_others(pip
     path = pipeline.save("a.png", 1)
     os.link(path, pipeline.path("b.png"))
     pipeline.look("a.png", "b.png")
-    Path(path).write_bytes(png(2))
-    pipeline.look("a.png")
-    kit.eventually(lambda: not len(pipeline.pending))
-    pipeline.assert_like_disk()
+    for content, failed in ((png(2), ()), (b"no photo", ("a.png", "b.png")), (png(3), ())):
+        Path(path).write_bytes(content)
+        pipeline.look("a.png")
+        kit.eventually(lambda: not len(pipeline.pending))
+        pipeline.assert_like_disk(failed=failed)
 
 
 def test_two_new_files_with_the_same_content_are_one_photo(pipeline: Pipeline) -> None:
