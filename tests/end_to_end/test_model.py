@@ -71,11 +71,9 @@ class Library(RuleBasedStateMachine):
     @rule(directory=directories, name=names, data=contents)
     def write(self, directory: str, name: str, data: bytes) -> None:
         path = self._place(directory, name)
-        if self._has_other_names(path):
-            return
         self._did("write", path)
         path.write_bytes(data)
-        self.files[path] = data
+        self._written(path, data)
 
     @rule(directory=directories, name=names, data=contents)
     def replace(self, directory: str, name: str, data: bytes) -> None:
@@ -90,24 +88,20 @@ class Library(RuleBasedStateMachine):
     @rule(data=st.data(), tail=st.binary(min_size=1, max_size=4))
     def append(self, data: st.DataObject, tail: bytes) -> None:
         path = self._any(data)
-        if self._has_other_names(path):
-            return
         self._did("append to", path)
         with path.open("ab") as file:
             file.write(tail)
-        self.files[path] += tail
+        self._written(path, self.files[path] + tail)
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data(), part=st.sampled_from([0.0, 0.1, 0.5]))
     def truncate(self, data: st.DataObject, part: float) -> None:
         path = self._any(data)
-        if self._has_other_names(path):
-            return
         size = int(len(self.files[path]) * part)
         self._did(f"truncate to {size} bytes", path)
         with path.open("r+b") as file:
             file.truncate(size)
-        self.files[path] = self.files[path][:size]
+        self._written(path, self.files[path][:size])
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data())
@@ -127,11 +121,11 @@ class Library(RuleBasedStateMachine):
     @rule(data=st.data(), directory=directories, name=names)
     def copy(self, data: st.DataObject, directory: str, name: str) -> None:
         path, target = self._any(data), self._place(directory, name)
-        if path == target or self._has_other_names(target):
+        if target in self.files and path.samefile(target):
             return
         self._did("copy", path, target)
         shutil.copy2(path, target)
-        self.files[target] = self.files[path]
+        self._written(target, self.files[path])
 
     @precondition(lambda self: self.photos)
     @rule(data=st.data(), directory=directories, name=names)
@@ -313,9 +307,15 @@ class Library(RuleBasedStateMachine):
     def _in(self, directory: Path) -> list[Path]:
         return [path for path in self.files if directory in path.parents]
 
-    def _has_other_names(self, path: Path) -> bool:
-        """Whether this file has hard links: of a write, inotify tells under the name alone by which the file was opened."""
-        return path in self.files and path.stat().st_nlink > 1
+    def _written(self, path: Path, data: bytes) -> None:
+        """The file at this path holds this: under all its names."""
+        for other in self.files:
+            if other.samefile(path):
+                self.files[other] = data
+        for outside in self.moved_out:
+            if (self.outside / outside).samefile(path):
+                self.moved_out[outside] = data
+        self.files[path] = data
 
     def _did(self, what: str, *paths: Path) -> None:
         self.steps.append(f"  {what} {' -> '.join(ascii(str(path.relative_to(self.top))) for path in paths)}".rstrip())

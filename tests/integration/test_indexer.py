@@ -1043,7 +1043,7 @@ def test_stopping_during_an_outage_does_not_wait_for_its_end(
 ) -> None:
     pipeline = make(own_library)
     gone = pipeline.failed_once(600)
-    monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 4)
+    monkeypatch.setattr(pipeline.indexer._to_commit, "maxsize", 1)
     own_stores.milvus.stop()
     pipeline.pending.put(pipeline.save("a.png", 1), Hint.CLOSED)
     kit.eventually(lambda: pipeline.indexer.outage.reason)
