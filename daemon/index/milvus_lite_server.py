@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,6 +37,8 @@ EXIT_LOCKED = 75
 
 IS_DAMAGED = " is damaged: "
 """Between what is damaged, a path in the data directory, and why, in the last line before EXIT_CORRUPT."""
+INDEX_ATTEMPTS = 3
+INDEX_SECONDS = 0.2
 OUT_OF_PLACE = frozenset({None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
 """Errors of the system that say that a file is not what it was; with any other, the file may be whole."""
 REASON_CHARACTERS = 200
@@ -154,6 +157,8 @@ class Database:
     def _taken_up(self, collection: Any) -> Any:
         self._opened.add(collection)
         collection.query = functools.partial(query, collection, collection.query)
+        # While it is flushed, an index can be met half-written, by a load that somebody asks for then.
+        collection.load = functools.partial(self._load, collection, collection.load)
         return collection
 
     def _write_out(self, collection: Any) -> None:
@@ -166,16 +171,21 @@ class Database:
             log.warning("%s cannot be written out: %s", collection.name, error.strerror)
 
     def _check_indexes(self, collection: Any) -> None:
-        """Delete vector indexes that cannot be read; they are made of the vectors when the collection is loaded."""
-        try:
-            collection.load()
-        except (RuntimeError, ValueError, MemoryError):
-            log.warning("%s: its vector indexes cannot be read and are made again", collection.name)
-            for index in self._directory.glob(f"{collection.name}/partitions/*/indexes/*.idx"):
-                index.unlink() if not index.is_dir() else index.rmdir()
-            collection.load()
+        self._load(collection, collection.load)
         # A server that was started again has loaded nothing: by that the daemon knows it.
         collection.release()
+
+    def _load(self, collection: Any, load: Callable[[], None]) -> None:
+        """Load a collection. A vector index that is just being written is waited for; what stays unreadable is made again."""
+        for _ in range(INDEX_ATTEMPTS):
+            with contextlib.suppress(RuntimeError, ValueError, MemoryError):
+                load()
+                return
+            time.sleep(INDEX_SECONDS)
+        log.warning("%s: its vector indexes cannot be read and are made again", collection.name)
+        for index in self._directory.glob(f"{collection.name}/partitions/*/indexes/*.idx"):
+            index.unlink() if not index.is_dir() else index.rmdir()
+        load()
 
     def _remove_unfinished(self, name: str) -> bool:
         """Remove a collection whose making was cut short before it had a schema; return whether there is none left."""

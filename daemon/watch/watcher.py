@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 TEND_SECONDS = 0.5
 """How often the watches themselves are looked after."""
 OUTAGE_SECONDS = 1.0
+RENAMED_SECONDS = 5.0
 JITTER = 0.1
 """The share by which the time between two walks varies: many daemons on one server are not to walk it at once."""
 
@@ -424,6 +425,9 @@ class Watcher:
         # A hold is looked at again soon: the disk may be back.
         polled = folder.mode == "poll" or folder.remote_below or bool(folder.watch.refused) or bool(folder.held)
         seconds = self._poll_seconds if polled else self._rescan_seconds
+        if folder.hold and folder.last and folder.last.added:
+            # What is missing may have been renamed: it is known once what was added has been looked at.
+            seconds = min(seconds, RENAMED_SECONDS)
         folder.next_walk = time.monotonic() + seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     def _judge(self, folder: WatchedFolder, walk: Walk) -> None:

@@ -304,3 +304,17 @@ def test_nothing_is_logged_of_a_failed_call(index: Index, caplog: pytest.LogCapt
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         refused(lambda: index.vectors.search("nobody_made_it", row(0).vector, 1))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_vector_index_that_is_torn_while_the_server_runs_is_made_again(own_stores: Any, own: Index, kit: Any) -> None:
+    collection = own.collections[0]
+    own.vectors.upsert(collection.name, [row(number) for number in range(600)])
+    own.vectors.flush()
+    directory = own_stores.milvus._directory / "collections" / collection.name
+    kit.eventually(lambda: list(directory.glob("partitions/*/indexes/*.idx")))
+    with own.vectors._milvus() as client:
+        client.release_collection(collection.name, timeout=10)
+    for index in directory.glob("partitions/*/indexes/*.idx"):
+        index.write_bytes(index.read_bytes()[:100])
+    own.vectors.ensure(collection.name, collection.alias, dim=collection.dim, metric=collection.metric)
+    assert [hit.id for hit in own.vectors.search(collection.name, row(7).vector, 1)] == [7]
