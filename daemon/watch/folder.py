@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from daemon.changes import Hint
-from daemon.watch.mounts import is_remote, volume_of, volumes
+from daemon.watch.mounts import is_remote, root_of, volume_of, volumes
 
 if TYPE_CHECKING:
     from daemon.changes import Remembered
@@ -112,15 +112,6 @@ class WatchedFolder:
 
     def _holds(self, path: str) -> bool:
         return self.hold is not None and path in self.hold.paths
-
-
-def root_of(directory: str) -> tuple[int, int] | None:
-    """Return what tells a directory from another one that takes its place, None when none is there."""
-    try:
-        found = os.stat(directory)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def unusable(path: str) -> tuple[str, str] | None:

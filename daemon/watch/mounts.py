@@ -99,6 +99,15 @@ def _identity(path: str, kind: str) -> str:
         return ""
 
 
+def root_of(directory: str) -> tuple[int, int] | None:
+    """Return what tells a directory from another one that takes its place, None when none is there."""
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def volume_of(path: str, tops: Iterable[str]) -> str | None:
     """Return the innermost of the directories `tops` that `path` lies in."""
     return max((top for top in tops if _lies_in(path, top)), key=len, default=None)

@@ -46,6 +46,7 @@ from watchdog.utils.delayed_queue import DelayedQueue
 
 from daemon.changes import Hint
 from daemon.watch.filters import NO_MEDIA, Filters
+from daemon.watch.mounts import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -409,19 +410,12 @@ class FolderWatch:
 
     def remember_root(self) -> None:
         """Note which directory is at the folder's path: what is missing from another one is not deleted."""
-        self._root = self._root_now()
+        self._root = root_of(self.folder)
 
     def folder_is_same(self) -> bool:
         """Whether the directory at the folder's path is the one that was noted."""
-        root = self._root_now()
+        root = root_of(self.folder)
         return root is not None and root == self._root
-
-    def _root_now(self) -> tuple[int, int] | None:
-        try:
-            root = os.stat(self.folder)
-        except OSError:
-            return None
-        return root.st_dev, root.st_ino
 
     def arm(self) -> None:
         """Watch the folder and everything in it that is not ignored; OSError when it cannot be."""

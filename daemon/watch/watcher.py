@@ -211,7 +211,7 @@ class Watcher:
             folder.remembered = remembered
             if folder.hold:
                 folder.hold = replace(folder.hold, kept=True)
-                self._say(folder, "kept", f"{folder.hold.reason}; they are kept in the index until they are back")
+                self._say_hold(folder, folder.hold)
 
     # The reconcile thread
 
@@ -308,6 +308,11 @@ class Watcher:
         if folder.state != state:
             folder.since = time.time()
         folder.state, folder.note = state, note
+
+    def _say_hold(self, folder: WatchedFolder, hold: Hold) -> None:
+        decide = "" if hold.kept else ", or until you decide: lookalike deletions list"
+        state = "kept" if hold.kept else "held"
+        self._say(folder, state, f"{hold.reason}; they are kept in the index until they are back{decide}")
 
     def _reconcile(self, request: Request) -> Request | None:
         """Compare a directory with the index; returns the request that has to be served in its place, if one has."""
@@ -433,9 +438,7 @@ class Watcher:
     def _judge(self, folder: WatchedFolder, walk: Walk) -> None:
         """Say how the folder is watched after a walk that went through."""
         if folder.hold:
-            decide = "" if folder.hold.kept else ", or until you decide: lookalike deletions list"
-            state = "kept" if folder.hold.kept else "held"
-            self._say(folder, state, f"{folder.hold.reason}; they are kept in the index until they are back{decide}")
+            self._say_hold(folder, folder.hold)
             return
         notes = [folder.polled_because] if folder.polled_because else []
         if folder.remote_below and folder.mode == "events":
