@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.encode.graph_cache import cached_graph
-from daemon.encode.specs import FileSource, ModelSpec, PackageSource, load_spec
+from daemon.encode.specs import EfficientNetLite, FileSource, ModelSpec, PackageSource, load_spec
 from daemon.encode.torch_checkpoint import read_state_dict
 from daemon.errors import ModelError
 
@@ -35,27 +35,34 @@ class Model:
     graph: Path
     fingerprint: str
 
+    @property
+    def version(self) -> str:
+        """Return what tells this model from all others and from itself before a change: name-fingerprint."""
+        return f"{self.spec.name}-{self.fingerprint}"
+
 
 def prepare(spec: ModelSpec, cache_dir: Path) -> Model:
     """Verify the weights of `spec`, build its graph into `cache_dir` where it needs building, and return the model.
 
     ModelError when the weights are missing or others than the spec names, or when the cache cannot be written.
     """
-    if isinstance(spec.source, PackageSource):
-        return _prepare_package(spec, spec.source, cache_dir)
-    return _prepare_file(spec, spec.source)
+    if isinstance(spec.source, PackageSource) and spec.builder:
+        return _prepare_package(spec, spec.source, spec.builder, cache_dir)
+    if isinstance(spec.source, FileSource):
+        return _prepare_file(spec, spec.source)
+    raise ModelError(spec.name, f"its source, {spec.source.kind}, cannot be used yet.")
 
 
-def _prepare_package(spec: ModelSpec, source: PackageSource, cache_dir: Path) -> Model:
+def _prepare_package(spec: ModelSpec, source: PackageSource, builder: EfficientNetLite, cache_dir: Path) -> Model:
     weights = _read(spec.name, _installed_file(spec.name, source))
     origin = {
         "sha256": _verify(spec.name, weights, source.sha256),
-        "builder": source.builder,
-        "variant": source.variant,
-        "revision": BUILDER_REVISIONS[source.builder],
+        "builder": builder.kind,
+        "variant": builder.variant,
+        "revision": BUILDER_REVISIONS[builder.kind],
     }
     try:
-        graph = cached_graph(cache_dir, f"{spec.name}-{_digest(origin)}", lambda: _build(spec.name, source, weights))
+        graph = cached_graph(cache_dir, f"{spec.name}-{_digest(origin)}", lambda: _build(spec.name, builder, weights))
     except OSError as error:
         reason = f"its graph cannot be kept in {cache_dir} ({error.strerror}); free or allow that directory, or name another."
         raise ModelError(spec.name, reason) from error
@@ -98,12 +105,12 @@ def _verify(name: str, content: bytes, expected: str | None) -> str:
     return digest
 
 
-def _build(name: str, source: PackageSource, weights: bytes) -> bytes:
+def _build(name: str, builder: EfficientNetLite, weights: bytes) -> bytes:
     # onnx takes as long to import as all the rest, and a graph that is already in the cache does not need it.
     from daemon.encode import efficientnet  # noqa: PLC0415
 
     try:
-        return efficientnet.build(read_state_dict(weights), source.variant)
+        return efficientnet.build(read_state_dict(weights), builder.variant)
     except ValueError as error:
         raise ModelError(name, f"no graph can be built of its weights: {error}; check its source.") from error
 

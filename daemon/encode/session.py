@@ -31,11 +31,17 @@ class Session:
     """One graph, loaded once; `run` may be called from several threads at a time, each adding its own thread's work."""
 
     def __init__(
-        self, name: str, graph: Path, *, threads: int, output: str | None = None, providers: Sequence[str] = (CPU,)
+        self,
+        name: str,
+        graph: Path,
+        *,
+        threads: int,
+        output: str | int | None = None,
+        providers: Sequence[str] = (CPU,),
     ) -> None:
         """Load `graph` for the model `name`, with `threads` threads inside each operator.
 
-        `output` names the output to return where the graph has more than one. A provider that is asked for and is not
+        `output` is the name or the position of the output to return where the graph has more than one. A provider that is asked for and is not
         there is said in the log. ModelError when the graph cannot be loaded, or has other inputs or outputs.
         """
         self.name = name
@@ -71,9 +77,12 @@ class Session:
             )
         return str(names[0])
 
-    def _chosen_output(self, output: str | None) -> str:
+    def _chosen_output(self, output: str | int | None) -> str:
         names = [str(node.name) for node in self._session.get_outputs()]
-        chosen = output or (names[0] if len(names) == 1 else None)
+        if isinstance(output, int):
+            chosen = names[output] if output < len(names) else None
+        else:
+            chosen = output or (names[0] if len(names) == 1 else None)
         if chosen not in names:
             raise ModelError(self.name, f"set 'output.name' in its spec to one of its outputs: {', '.join(names)}.")
         return chosen

@@ -190,7 +190,7 @@ def small_model(directory: Path, graph: bytes, **changes: Any) -> Model:
         "source": {"kind": "file", "path": str(path)},
         "input": {
             "size": 16,
-            "resize": {"rule": "squash"},
+            "resize": {"rule": "exact"},
             "interpolation": "bilinear",
             "layout": "nchw",
             "channels": "rgb",

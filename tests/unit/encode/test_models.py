@@ -70,7 +70,7 @@ def test_a_fingerprint_is_twelve_hex_digits_and_stays(described: dict[str, Any],
     [
         ("input", "size", 33),
         ("input", "resize", {"rule": "centre-square", "padding": 5}),
-        ("input", "resize", {"rule": "squash"}),
+        ("input", "resize", {"rule": "exact"}),
         ("input", "interpolation", "bilinear"),
         ("input", "layout", "nhwc"),
         ("input", "channels", "bgr"),
@@ -142,9 +142,8 @@ def test_a_package_that_is_not_installed_is_named(described: dict[str, Any], tmp
         "package": "no-such-weights",
         "file": "weights.pth",
         "sha256": "0" * 64,
-        "builder": "efficientnet-lite",
-        "variant": "lite0",
     }
+    described["builder"] = {"kind": "efficientnet-lite", "variant": "lite0"}
     with pytest.raises(ModelError, match="no-such-weights, which is not installed"):
         fingerprint(described, tmp_path)
 

@@ -79,10 +79,10 @@ def test_bgr_is_rgb_backwards_and_its_mean_counts_in_that_order(layout: str) -> 
     assert result.flags.c_contiguous
 
 
-def test_squash_sees_the_whole_photo() -> None:
+def test_exact_sees_the_whole_photo() -> None:
     image = smooth(500, 300)
     expected = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC)).astype(np.float32)
-    result = preprocess(image, spec(resize={"rule": "squash"}, mean=[0.0] * 3, std=[1.0] * 3, layout="nhwc"))
+    result = preprocess(image, spec(resize={"rule": "exact"}, mean=[0.0] * 3, std=[1.0] * 3, layout="nhwc"))
     np.testing.assert_allclose(result, expected, atol=1)
 
 
@@ -96,7 +96,7 @@ def test_averaging_pixels_first_does_not_change_a_large_photo() -> None:
 
 def test_a_decoded_photo_needs_the_square_and_its_border() -> None:
     assert min_side(spec()) == 256
-    assert min_side(spec(resize={"rule": "squash"})) == 224
+    assert min_side(spec(resize={"rule": "exact"})) == 224
 
 
 @pytest.mark.parametrize("size", [(256, 256), (257, 300), (1, 1), (1, 5000), (5001, 2)])
