@@ -146,10 +146,16 @@ class Config(Section):
         return self.socket or self.runtime_dir / paths.SOCKET_NAME
 
 
-def load(file: Path | None, folders: tuple[Path, ...] = (), environment: dict[str, str] | None = None) -> Config:
+def load(
+    file: Path | None,
+    folders: tuple[Path, ...] = (),
+    environment: dict[str, str] | None = None,
+    *,
+    watching: bool = True,
+) -> Config:
     """Return the configuration from `file`, the environment over it, and `folders` from the command line in place of the file's.
 
-    Raises ConfigError with every problem at once, each with its place.
+    Where nothing is going to be watched (`watching`), none need be named. Raises ConfigError with every problem at once, each with its place.
     """
     document = Document.read(file) if file else Document("the command line", "")
     data = _overlaid(document.data, os.environ if environment is None else environment)
@@ -163,7 +169,7 @@ def load(file: Path | None, folders: tuple[Path, ...] = (), environment: dict[st
         config = Config.model_validate(data)
     except ValidationError as error:
         raise document.refuse(error) from error
-    problems = [*document.problems, *_contradictions(config, document)]
+    problems = [*document.problems, *_contradictions(config, document, watching=watching)]
     if problems:
         raise ConfigError(document.source, problems)
     return config
@@ -205,7 +211,7 @@ def _overlaid(data: dict[str, Any], environment: os._Environ[str] | dict[str, st
     return merged
 
 
-def _contradictions(config: Config, document: Document) -> list[str]:
+def _contradictions(config: Config, document: Document, *, watching: bool) -> list[str]:
     """Return what is wrong between keys that are each right: folders inside one another or inside our own directories."""
     problems = []
     if config.search.limit > config.search.max_limit:
@@ -217,7 +223,7 @@ def _contradictions(config: Config, document: Document) -> list[str]:
             f"the path of a socket has at most {paths.SOCKET_PATH_BYTES} bytes, and {config.socket_path} has {length}"
         )
         problems.append(document.problem(("socket",), f"{sentence}; set a shorter one"))
-    if not config.folders:
+    if watching and not config.folders:
         problems.append("there is no folder to watch; name one on the command line or under 'folders'")
     real = [Path(os.path.realpath(folder.path)) for folder in config.folders]
     for index, folder in enumerate(real):

@@ -1,0 +1,78 @@
+"""The specs there are, by name: the user's before those that are shipped."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.encode.specs import load_spec
+from daemon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from daemon.encode.specs import ModelSpec
+
+_SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The spec at `path`; `problem` says what is wrong with it where `spec` is None."""
+
+    name: str
+    path: Path
+    own: bool
+    """Whether it is the user's."""
+    spec: ModelSpec | None
+    problem: str = ""
+
+
+class Catalogue:
+    """Specs are files NAME.yaml in two directories, neither of which need exist."""
+
+    def __init__(self, own: Path, shipped: Path) -> None:
+        self.own = own
+        self.shipped = shipped
+
+    def find(self, name: str) -> Path:
+        """Return the spec of the model `name`, or the path that `name` is where it holds a separator.
+
+        ConfigError names what there is when there is no such model.
+        """
+        if os.sep in name:
+            return Path(name).expanduser()
+        found = self._files().get(name)
+        if found is None:
+            known = ", ".join(sorted(self._files())) or "none"
+            problem = f"there is no model {name}; there are {known}, and a path names a spec that lies elsewhere"
+            raise ConfigError("models", [problem])
+        return found
+
+    def load(self, name: str) -> ModelSpec:
+        """Return the spec that `find` finds; ConfigError when it has problems, or bears another name than its file."""
+        path = self.find(name)
+        spec = load_spec(path)
+        if os.sep not in name and spec.name != name:
+            raise ConfigError(str(path), [f"its name is {spec.name}; call the file {spec.name}{_SUFFIX}"])
+        return spec
+
+    def entries(self) -> list[Entry]:
+        """Return every model by name; one whose spec is broken costs no other one."""
+        return [self._entry(name, path) for name, path in sorted(self._files().items())]
+
+    def is_own(self, path: Path) -> bool:
+        """Return whether the spec at `path` is one of the user's."""
+        return path.parent == self.own
+
+    def _files(self) -> dict[str, Path]:
+        # Of two with the same name, the later one stands.
+        return {
+            path.stem: path for directory in (self.shipped, self.own) for path in sorted(directory.glob(f"*{_SUFFIX}"))
+        }
+
+    def _entry(self, name: str, path: Path) -> Entry:
+        try:
+            return Entry(name, path, self.is_own(path), self.load(name))
+        except ConfigError as error:
+            return Entry(name, path, self.is_own(path), None, "; ".join(error.problems))

@@ -1,0 +1,74 @@
+"""Where models lie on this machine, by the configuration that lookaliked reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from daemon import config as configuration
+from daemon import paths
+from daemon.catalogue.catalogue import Catalogue
+from daemon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daemon.encode.models import Model
+    from daemon.encode.specs import ModelSpec
+
+SPECS = "models"
+"""The directory of the user's specs, beside the configuration file."""
+PULLED = "models"
+"""The directory of pulled files, in data_dir."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What the commands on models work with; plain values, as far as they need the configuration."""
+
+    catalogue: Catalogue
+    models_dir: Path
+    cache_dir: Path
+    configured: tuple[str, ...]
+    """The models that the configuration names, each a name or the path of a spec."""
+    socket: Path
+    max_pixels: int
+
+    @classmethod
+    def read(cls, file: Path | None) -> Installation:
+        """Return what the configuration at `file`, or (None) the usual one, says; ConfigError names what is wrong with it."""
+        usual = paths.config_file()
+        if file is None and usual.exists():
+            file = usual
+        settings = configuration.load(file, watching=False)
+        return cls(
+            own_catalogue(file),
+            settings.data_dir / PULLED,
+            settings.cache_dir,
+            settings.models,
+            settings.socket_path,
+            settings.limits.max_pixels,
+        )
+
+    def prepare(self, spec: ModelSpec) -> Model:
+        """Return the model of `spec`, ready to run; ModelError says what is missing."""
+        # A list of models needs none of what builds them.
+        from daemon.encode.models import prepare  # noqa: PLC0415
+
+        return prepare(spec, self.cache_dir, self.models_dir)
+
+    def is_configured(self, name: str) -> bool:
+        """Return whether lookaliked would start with the model `name`, or with the spec at its path."""
+        found = self.catalogue.find(name)
+        return any(name == one or found == self.catalogue.find(one) for one in self.configured if self._exists(one))
+
+    def _exists(self, name: str) -> bool:
+        try:
+            return self.catalogue.find(name).exists()
+        except ConfigError:
+            return False
+
+
+def own_catalogue(file: Path | None) -> Catalogue:
+    """Return the catalogue that goes with the configuration at `file`, or (None) with the usual place of one."""
+    return Catalogue((file or paths.config_file()).absolute().parent / SPECS, paths.shipped("models"))
