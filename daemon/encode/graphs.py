@@ -62,19 +62,19 @@ def check(name: str, path: Path) -> GraphInfo:
     """
     model = _parsed(name, content(name, path, at_most=MAX_GRAPH_BYTES))
     try:
-        parts = list(_parts(model))
+        parts = list(_parts(name, model))
         _check_operators(name, (part for part in parts if isinstance(part, NodeProto)), model.functions)
         external = _check_tensors(name, path, parts)
         return _info(model, external, path.stat().st_size)
-    # A string that is no UTF-8 is found when it is read.
-    except (UnicodeDecodeError, OSError) as error:
-        raise ModelError(name, f"{path} is damaged ({error}); get the file again.") from error
+    except OSError as error:
+        raise ModelError(name, f"{path} cannot be read ({error.strerror}); make it readable.") from error
 
 
 def _parsed(name: str, data: bytes) -> ModelProto:
     try:
         model = ModelProto.FromString(data)
-    except DecodeError as error:
+    # The second where protobuf is written in Python alone, which reads texts at once.
+    except (DecodeError, UnicodeDecodeError) as error:
         raise ModelError(
             name, "its file is not an ONNX graph, or not the whole of one; get or export it again."
         ) from error
@@ -84,17 +84,27 @@ def _parsed(name: str, data: bytes) -> ModelProto:
     return model
 
 
-def _parts(model: ModelProto) -> Iterator[Message]:
-    """Yield every message in a model, however deep, whatever field holds it; tensors whole."""
+def _parts(name: str, model: ModelProto) -> Iterator[Message]:
+    """Yield every message in a model, however deep, whatever field holds it; of tensors, not their data."""
     pending: list[Message] = [model]
     while pending:
         part = pending.pop()
         yield part
         if isinstance(part, TensorProto):
+            pending.extend(part.external_data)
+            _check_text(name, [part.name])
             continue
         for field, value in part.ListFields():
             if field.message_type is not None:
                 pending.extend([value] if isinstance(value, Message) else value)
+            elif field.type == field.TYPE_STRING:
+                _check_text(name, [value] if isinstance(value, str | bytes) else value)
+
+
+def _check_text(name: str, texts: Iterable[str | bytes]) -> None:
+    """Refuse texts that are no UTF-8: protobuf gives them as bytes."""
+    if any(isinstance(text, bytes) for text in texts):
+        raise ModelError(name, "its file is not an ONNX graph, or a damaged one; get or export it again.")
 
 
 def _check_operators(name: str, nodes: Iterable[NodeProto], functions: Iterable[FunctionProto]) -> None:
