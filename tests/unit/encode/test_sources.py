@@ -80,7 +80,7 @@ def test_a_download_is_called_as_the_last_part_of_its_address(tmp_path: Path, ad
 
 
 def test_two_sources_never_share_a_place(tmp_path: Path) -> None:
-    pulled = [
+    pulled: list[UrlSource | HuggingFaceSource] = [
         url(),
         url(sha256="0" * 64),
         url("https://example.com/models/a.onnx"),
