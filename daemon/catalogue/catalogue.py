@@ -23,7 +23,7 @@ class Entry:
     name: str
     path: Path
     own: bool
-    """Whether it is the user's."""
+    """Whether it is the user's, and not shipped."""
     spec: ModelSpec | None
     problem: str = ""
 
@@ -53,26 +53,25 @@ class Catalogue:
         """Return the spec that `find` finds; ConfigError when it has problems, or bears another name than its file."""
         path = self.find(name)
         spec = load_spec(path)
-        if os.sep not in name and spec.name != name:
+        if path.parent in {self.own, self.shipped} and spec.name != path.stem:
             raise ConfigError(str(path), [f"its name is {spec.name}; call the file {spec.name}{_SUFFIX}"])
         return spec
 
     def entries(self) -> list[Entry]:
         """Return every model by name; one whose spec is broken costs no other one."""
-        return [self._entry(name, path) for name, path in sorted(self._files().items())]
+        return [self.entry(path) for _, path in sorted(self._files().items())]
 
-    def is_own(self, path: Path) -> bool:
-        """Return whether the spec at `path` is one of the user's."""
-        return path.parent == self.own
+    def entry(self, path: Path) -> Entry:
+        """Return what is known of the spec at `path`, wherever it lies."""
+        own = path.parent != self.shipped
+        try:
+            spec = self.load(str(path.absolute()))
+        except ConfigError as error:
+            return Entry(path.stem, path, own, None, "; ".join(error.problems))
+        return Entry(spec.name, path, own, spec)
 
     def _files(self) -> dict[str, Path]:
         # Of two with the same name, the later one stands.
         return {
             path.stem: path for directory in (self.shipped, self.own) for path in sorted(directory.glob(f"*{_SUFFIX}"))
         }
-
-    def _entry(self, name: str, path: Path) -> Entry:
-        try:
-            return Entry(name, path, self.is_own(path), self.load(name))
-        except ConfigError as error:
-            return Entry(name, path, self.is_own(path), None, "; ".join(error.problems))

@@ -57,16 +57,15 @@ class Installation:
 
         return prepare(spec, self.cache_dir, self.models_dir)
 
-    def is_configured(self, name: str) -> bool:
-        """Return whether lookaliked would start with the model `name`, or with the spec at its path."""
-        found = self.catalogue.find(name)
-        return any(name == one or found == self.catalogue.find(one) for one in self.configured if self._exists(one))
+    def is_configured(self, spec: Path) -> bool:
+        """Return whether the configuration has lookaliked start with the model of the spec at this path."""
+        return any(self._path(name) == spec for name in self.configured)
 
-    def _exists(self, name: str) -> bool:
+    def _path(self, name: str) -> Path | None:
         try:
-            return self.catalogue.find(name).exists()
+            return self.catalogue.find(name)
         except ConfigError:
-            return False
+            return None
 
 
 def own_catalogue(file: Path | None) -> Catalogue:

@@ -8,7 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,13 +21,14 @@ from daemon.errors import PhotoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from daemon.encode.models import Model
 
 MAX_PHOTOS = 200
 _GENERATED = 8
 _GENERATED_SIDES = (1600, 1200)
+# Files that are held in memory to be decoded again and again.
+_DECODED_AGAIN = 16
 _SHOWN = 5
 _NEIGHBOURS = 3
 _MEASURED_SECONDS = 2.0
@@ -60,6 +62,31 @@ class Measurement:
     neighbours: dict[str, list[Neighbour]] = field(default_factory=dict)
 
 
+class _Photo(NamedTuple):
+    name: str
+    content: bytes
+
+
+@dataclass
+class _Photos:
+    """Of every photo the name and the input; of the first ones the file too, to decode it again."""
+
+    names: list[str] = field(default_factory=list)
+    inputs: list[np.ndarray] = field(default_factory=list)
+    kept: list[_Photo] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, photo: _Photo, load: Callable[[_Photo], np.ndarray]) -> None:
+        try:
+            self.inputs.append(load(photo))
+        except PhotoError as error:
+            self.unreadable.append(str(error))
+            return
+        self.names.append(photo.name)
+        if len(self.kept) < _DECODED_AGAIN:
+            self.kept.append(photo)
+
+
 def measure(model: Model, given: Sequence[Path], *, threads: int, max_pixels: int) -> Measurement:
     """Run `model` over at most MAX_PHOTOS of the photos at or below `given`, or over generated ones where none is given.
 
@@ -68,20 +95,17 @@ def measure(model: Model, given: Sequence[Path], *, threads: int, max_pixels: in
     before = _resident_bytes()
     encoder = Encoder([model], threads=1)
     after = _resident_bytes()
-    names, contents, unreadable = _read(given) if given else ([], _generated(), [])
 
-    def load(name: str, content: bytes) -> np.ndarray:
-        return encoder.preprocess(decode(content, name, min_side=encoder.min_side, max_pixels=max_pixels).image)
+    def load(photo: _Photo) -> np.ndarray:
+        decoded = decode(photo.content, photo.name, min_side=encoder.min_side, max_pixels=max_pixels)
+        return encoder.preprocess(decoded.image)
 
-    inputs, kept = [], []
-    for name, content in zip(names or [f"{n}.jpg" for n in range(len(contents))], contents, strict=True):
-        try:
-            inputs.append(load(name, content))
-            kept.append((name, content))
-        except PhotoError as error:
-            unreadable.append(str(error))
-    if not inputs:
+    photos = _Photos()
+    for photo in _read(given, photos.unreadable) if given else _generated():
+        photos.add(photo, load)
+    if not photos.inputs:
         raise PhotoError(", ".join(map(str, given)), "there is no photo that can be read; name others.")
+    inputs, kept = photos.inputs, photos.kept
     rows = np.concatenate([encoder.encode(one[np.newaxis])[model.version] for one in inputs])
     counts = sorted({1, threads})
     return Measurement(
@@ -93,14 +117,14 @@ def measure(model: Model, given: Sequence[Path], *, threads: int, max_pixels: in
         norm=float(np.linalg.norm(rows, axis=1).mean()),
         encoded_per_second={n: _pace(lambda i: encoder.encode(inputs[i % len(inputs)][np.newaxis]), n) for n in counts},
         photos_per_second={
-            n: _pace(lambda i: encoder.encode(load(*kept[i % len(kept)])[np.newaxis]), n) for n in counts
+            n: _pace(lambda i: encoder.encode(load(kept[i % len(kept)])[np.newaxis]), n) for n in counts
         },
         memory_before=before,
         memory_after=after,
         text_seconds=_text_seconds(model),
-        photos=len(kept) if names else 0,
-        unreadable=unreadable,
-        neighbours=_neighbours([name for name, _ in kept], rows, model.spec.metric) if names else {},
+        photos=len(inputs) if given else 0,
+        unreadable=photos.unreadable,
+        neighbours=_neighbours(photos.names, rows, model.spec.metric) if given else {},
     )
 
 
@@ -142,15 +166,12 @@ def _text_seconds(model: Model) -> float | None:
     return time.perf_counter() - started
 
 
-def _read(given: Sequence[Path]) -> tuple[list[str], list[bytes], list[str]]:
-    names, contents, unreadable = [], [], []
+def _read(given: Sequence[Path], unreadable: list[str]) -> Iterator[_Photo]:
     for path in islice((found for one in given for found in _photos(one)), MAX_PHOTOS):
         try:
-            contents.append(path.read_bytes())
-            names.append(str(path))
+            yield _Photo(str(path), path.read_bytes())
         except OSError as error:
             unreadable.append(f"{path}: it cannot be read ({error.strerror}).")
-    return names, contents, unreadable
 
 
 def _photos(path: Path) -> Iterator[Path]:
@@ -159,20 +180,16 @@ def _photos(path: Path) -> Iterator[Path]:
         return
     for directory, subdirectories, files in os.walk(path):
         subdirectories.sort()
-        yield from (
-            path.__class__(directory, name) for name in sorted(files) if os.path.splitext(name)[1].lower() in EXTENSIONS
-        )
+        yield from (Path(directory, name) for name in sorted(files) if os.path.splitext(name)[1].lower() in EXTENSIONS)
 
 
-def _generated() -> list[bytes]:
-    """Return JPEG files of a camera's shape, each another coarse pattern."""
-    contents = []
+def _generated() -> Iterator[_Photo]:
+    """Yield JPEG files of a camera's shape, each another coarse pattern."""
     for seed in range(_GENERATED):
         tiles = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(tiles).resize(_GENERATED_SIDES, Image.Resampling.BICUBIC).save(buffer, "JPEG")
-        contents.append(buffer.getvalue())
-    return contents
+        yield _Photo(f"{seed}.jpg", buffer.getvalue())
 
 
 def _resident_bytes() -> int:
