@@ -71,6 +71,8 @@ class Model(TypedDict):
     collection: str
     photos: int
     provider: str
+    of: NotRequired[int]
+    state: NotRequired[str]
 
 
 class Store(TypedDict):
@@ -215,3 +217,12 @@ class DecisionAnswer(TypedDict):
     schema: int
     folder: Deletions
     files: int
+
+
+class RemovalAnswer(TypedDict):
+    """The answer to POST /v1/models/remove: how many collections are gone, and the vectors that were in them."""
+
+    schema: int
+    model: str
+    collections: int
+    vectors: int

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DecisionAnswer,
         DeletionsAnswer,
         FailuresAnswer,
+        RemovalAnswer,
         RetryAnswer,
         SearchAnswer,
         StatusAnswer,
@@ -125,6 +126,10 @@ class Client:
     def reject_deletions(self, folder: str) -> Reply[DecisionAnswer]:
         """Keep what is held for `folder` in the index until it is back; RefusedError("not_held") when nothing is."""
         return self._post("/v1/deletions/reject", {"folder": folder})
+
+    def remove_model(self, name: str) -> Reply[RemovalAnswer]:
+        """Have the vectors of a model deleted; RefusedError("model_in_use") while it is live, "unknown_model" when it has none."""
+        return self._post("/v1/models/remove", {"model": name})
 
     def _get(self, address: str, name: str, value: str | None) -> Reply[Any]:
         target = address if value is None else f"{address}?{urlencode({name: value}, errors='surrogateescape')}"

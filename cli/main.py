@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import output
-from cli.commands import deletions, failures, search, status, sync, verify
+from cli.commands import deletions, failures, models, search, status, sync, verify
 from cli.errors import CliError, OutputClosedError
 from daemon import __version__
 
@@ -45,6 +45,7 @@ app.command(help=sync.HELP)(sync.sync)
 app.command(help=verify.HELP)(verify.verify)
 app.add_typer(failures.app, name="failures", help=failures.HELP)
 app.add_typer(deletions.app, name="deletions", help=deletions.HELP)
+app.add_typer(models.app, name="models", help=models.HELP)
 
 
 def _version(wanted: bool) -> None:

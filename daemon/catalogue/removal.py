@@ -28,6 +28,8 @@ class Leftovers:
     """What there is of a model that can be deleted: files and directories, and the versions that were prepared."""
 
     name: str
+    known: bool
+    """Whether there is a spec of it."""
     paths: tuple[Path, ...]
     versions: tuple[str, ...]
     size: int
@@ -37,19 +39,18 @@ class Leftovers:
 def leftovers(name: str, installation: Installation) -> Leftovers:
     """Return what removing `name` would delete: never a spec that is shipped, nor a file that lies where its user put it.
 
-    ConfigError when there is no such model.
+    Of a model without a spec, only what was prepared.
     """
     catalogue = installation.catalogue
-    path = catalogue.find(name)
-    entry = catalogue.entry(path)
+    entry = next((one for one in catalogue.entries() if one.name == name), None)
     paths: list[Path] = []
-    if path.parent == catalogue.own:
-        paths += [path, *(copy for copy in [catalogue.own / entry.name] if copy.is_dir())]
-    if entry.spec is not None:
+    if entry is not None and entry.path.parent == catalogue.own:
+        paths += [entry.path, *(copies for copies in [catalogue.own / name] if copies.is_dir())]
+    if entry is not None and entry.spec is not None:
         paths += _pulled_alone(entry.spec, installation)
-    versions = tuple(f"{entry.name}-{made.fingerprint}" for made in manifests(installation.cache_dir, entry.name))
+    versions = tuple(f"{name}-{made.fingerprint}" for made in manifests(installation.cache_dir, name))
     prepared = [installation.cache_dir / "models" / version for version in versions]
-    return Leftovers(entry.name, tuple(paths), versions, sum(map(_size, [*paths, *prepared])))
+    return Leftovers(name, entry is not None, tuple(paths), versions, sum(map(_size, [*paths, *prepared])))
 
 
 def remove(found: Leftovers, cache_dir: Path) -> None:
