@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from daemon.catalogue.annotated import annotated
 from daemon.catalogue.proposal import model_name, propose
@@ -173,13 +174,25 @@ def _try(spec: dict[str, Any], cache_dir: Path) -> None:
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="trial-", dir=cache_dir) as work:
-            model = prepare(ModelSpec.model_validate(spec), Path(work), Path(work))
+            model = prepare(_validated(spec), Path(work), Path(work))
             Encoder([model], threads=1).close()
             if model.text_graph is not None:
                 TextEncoder(model, threads=1).close()
     except OSError as error:
         reason = f"it cannot be tried in {cache_dir} ({error.strerror}); free space there, or allow it."
         raise ModelError(spec["name"], reason) from error
+
+
+def _validated(spec: dict[str, Any]) -> ModelSpec:
+    try:
+        return ModelSpec.model_validate(spec)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = (
+            f"of it no spec can be made, at '{place}': {first['msg'].removeprefix('Value error, ')}; name it otherwise."
+        )
+        raise ModelError(str(spec["name"]), reason) from error
 
 
 def _relative(spec: dict[str, Any], name: str) -> dict[str, Any]:
