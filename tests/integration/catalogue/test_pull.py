@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +16,11 @@ from daemon.errors import ModelError
 from tests.integration.catalogue.graphs import image_graph, installation, save, sha256, spec_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from daemon.catalogue.installation import Installation
     from tests.integration.catalogue.conftest import FileServer
 
 COMMIT = "0" * 40
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_an_environment_without_pip_is_told_the_command(tmp_path: Path) -> None:
 
     done = subprocess.run(
         [environment / "bin" / "python", "-c", script],
-        env={"PYTHONPATH": ":".join([str(kept), str(_root()), *others])},
+        env={"PYTHONPATH": ":".join([str(kept), str(ROOT), *others])},
         capture_output=True,
         text=True,
         check=False,
@@ -171,9 +171,3 @@ def test_an_environment_without_pip_is_told_the_command(tmp_path: Path) -> None:
 
     assert f"run `uv pip install --python {environment}/bin/python --no-deps weights==1.0`" in done.stderr
     assert "`pipx inject lookalike weights==1.0`" in done.stderr
-
-
-def _root() -> Path:
-    from pathlib import Path
-
-    return Path(__file__).parents[3]

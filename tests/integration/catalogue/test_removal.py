@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.catalogue.adding import add, examine
+from daemon.catalogue.pull import pull
+from daemon.catalogue.removal import leftovers, remove
+from daemon.catalogue.wishes import Wishes
+from tests.integration.catalogue.graphs import image_graph, installation, save, sha256, spec_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daemon.catalogue.installation import Installation
+    from tests.integration.catalogue.conftest import FileServer
+
+
+def everything(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def pulled(place: Installation, directory: Path, name: str, source: dict[str, str]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{name}.yaml").write_text(spec_text(name, source), encoding="utf-8")
+    pull(place.catalogue.load(name), place, lambda _: None, lambda *_: None)
+
+
+def test_what_was_added_goes_and_the_original_stays(tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    file = save(tmp_path / "from" / "m.onnx", image_graph(), data="m.weights")
+    add(examine(file, Wishes(), place.cache_dir), place.catalogue, replace=False)
+    prepared = place.prepare(place.catalogue.load("m"))
+
+    found = leftovers("m", place)
+    remove(found, place.cache_dir)
+
+    assert found.size > 2 * file.stat().st_size
+    assert not prepared.directory.exists()
+    assert everything(tmp_path / "config") == []
+    assert everything(tmp_path / "from") == ["m.onnx", "m.weights"]
+
+
+def test_pulled_files_stay_as_long_as_another_spec_needs_them(file_server: FileServer, tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    content = image_graph().SerializeToString()
+    file_server.files["/m.onnx"] = content
+    source = {"kind": "url", "url": file_server.url("/m.onnx"), "sha256": sha256(content)}
+    pulled(place, place.catalogue.own, "a", source)
+    pulled(place, place.catalogue.shipped, "b", source)
+
+    remove(leftovers("a", place), place.cache_dir)
+    assert len(everything(place.models_dir)) == 1
+
+    remove(leftovers("b", place), place.cache_dir)
+    assert everything(place.models_dir) == []
+    assert everything(place.catalogue.shipped) == ["b.yaml"]
+
+
+def test_what_a_broken_download_left_goes_too(file_server: FileServer, tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    content = image_graph().SerializeToString()
+    file_server.files["/m.onnx"] = content
+    pulled(
+        place, place.catalogue.own, "a", {"kind": "url", "url": file_server.url("/m.onnx"), "sha256": sha256(content)}
+    )
+    graph = next(place.models_dir.rglob("m.onnx"))
+    graph.rename(graph.with_name("m.onnx.part"))
+
+    remove(leftovers("a", place), place.cache_dir)
+
+    assert everything(place.models_dir) == []
+
+
+def test_a_broken_spec_can_be_removed(tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    place.catalogue.own.mkdir(parents=True)
+    (place.catalogue.own / "m.yaml").write_text("name: m\n", encoding="utf-8")
+
+    remove(leftovers("m", place), place.cache_dir)
+
+    assert everything(tmp_path) == []
+
+
+def test_of_a_model_without_a_spec_what_was_prepared_goes(tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    add(examine(save(tmp_path / "m.onnx", image_graph()), Wishes(), place.cache_dir), place.catalogue, replace=False)
+    prepared = place.prepare(place.catalogue.load("m"))
+    (place.catalogue.own / "m.yaml").unlink()
+
+    found = leftovers("m", place)
+    remove(found, place.cache_dir)
+
+    assert (found.known, found.versions) == (False, (prepared.version,))
+    assert not prepared.directory.exists()
+
+
+def test_a_model_whose_name_begins_alike_is_left_alone(tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    for name in ("m", "m-large"):
+        wishes = Wishes(name=name)
+        add(examine(save(tmp_path / "m.onnx", image_graph()), wishes, place.cache_dir), place.catalogue, replace=False)
+        place.prepare(place.catalogue.load(name))
+
+    remove(leftovers("m", place), place.cache_dir)
+
+    assert place.catalogue.load("m-large").name == "m-large"
+    assert [path.name for path in place.catalogue.own.iterdir() if path.is_dir()] == ["m-large"]
+    assert len(list((place.cache_dir / "models").glob("m-large-*"))) == 1

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import FakeDaemon, Lookalike
+
+SPEC = """
+name: mine
+summary: for trying
+licence: MIT
+source: {kind: url, url: "https://example.org/mine.onnx", sha256: "%s"}
+input: {preset: clip}
+output: {pooling: none, dim: 512}
+metric: cosine
+""" % ("a" * 64)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory in which lookalike finds its configuration and a spec of the user's."""
+    for kind in ("CONFIG", "DATA", "CACHE", "RUNTIME"):
+        variable = f"XDG_{kind}_DIR" if kind == "RUNTIME" else f"XDG_{kind}_HOME"
+        monkeypatch.setenv(variable, str(tmp_path / kind.lower()))
+    specs = tmp_path / "config" / "lookalike" / "models"
+    specs.mkdir(parents=True)
+    (specs / "mine.yaml").write_text(SPEC, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", [[], ["list"]])
+def test_models_are_listed_with_what_can_be_done_with_them(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path, arguments: list[str]
+) -> None:
+    daemon.will_answer(status_answer)
+
+    done = lookalike("models", *arguments)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = [" ".join(line.split()) for line in done.stdout.decode().splitlines()]
+    assert "efficientnet-lite0 ready live, 630 photos" in lines
+    assert lines[lines.index("mine not pulled") + 1 :][:3] == [
+        "for trying",
+        "512 dimensions, MIT, https://example.org/mine.onnx, pinned, yours",
+        "its files are not on this machine yet; run `lookalike models pull mine`.",
+    ]
+    assert all(len(line) <= 120 for line in done.stdout.decode().splitlines())
+
+
+def test_models_are_listed_without_a_daemon(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"live" not in done.stdout.replace(b"alive", b"")
+    assert [line for line in done.stdout.split(b"\n") if line.startswith(b"efficientnet-lite0 ")][0].endswith(
+        b"configured"
+    )
+
+
+def test_a_model_that_is_being_built_is_listed_with_how_far_it_is(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path
+) -> None:
+    status_answer["models"][0] |= {"photos": 100, "of": 630, "state": "building"}
+    daemon.will_answer(status_answer)
+
+    assert b"live, 100 of 630 photos" in lookalike("models").stdout
+
+
+def test_the_list_as_json_has_every_fact(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path
+) -> None:
+    daemon.will_answer(status_answer)
+
+    answer = json.loads(lookalike("models", "--json").stdout)
+
+    assert answer["schema"] == 1
+    models = {model["name"]: model for model in answer["models"]}
+    assert models["efficientnet-lite0"]["live"] == {"photos": 630, "of": 630, "state": ""}
+    expected = {
+        "state": "not pulled", "own": True, "configured": False, "pinned": True, "dim": 512, "metric": "cosine",
+        "licence": "MIT", "from": "https://example.org/mine.onnx", "text": False, "live": None,
+        "path": str(home / "config" / "lookalike" / "models" / "mine.yaml"),
+    }  # fmt: skip
+    assert models["mine"].items() >= expected.items()
+
+
+def test_a_broken_spec_is_listed_with_what_is_wrong(lookalike: Lookalike, home: Path) -> None:
+    (home / "config" / "lookalike" / "models" / "worse.yaml").write_text("name: worse\nmetric: far\n", encoding="utf-8")
+
+    done = lookalike("models")
+
+    assert done.returncode == 0
+    assert b"worse               broken\n" in done.stdout
+    assert b"At 'metric' (line 2)" in done.stdout
+
+
+def test_a_spec_is_shown_as_it_is_understood(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models", "show", "mine")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"  mean: [0.48145466, 0.4578275, 0.40821073]\n" in done.stdout
+    assert b"# weights: https://example.org/mine.onnx, not on this machine, SHA-256 aaaa" in done.stdout
+    assert b"# state: not pulled" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "pull", "test"])
+def test_an_unknown_model_is_one_sentence(lookalike: Lookalike, home: Path, command: str) -> None:
+    done = lookalike("models", command, "none")
+
+    assert done.returncode == 1
+    assert b"there is no model none; there are efficientnet-lite0" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_bad_configuration_is_said_and_one_without_folders_is_not_bad(lookalike: Lookalike, home: Path) -> None:
+    (home / "good.yaml").write_text("models: [efficientnet-lite0]\n", encoding="utf-8")
+    (home / "bad.yaml").write_text("modles: [a]\n", encoding="utf-8")
+
+    assert lookalike("models", "--config", str(home / "good.yaml")).returncode == 0
+    done = lookalike("models", "--config", str(home / "bad.yaml"))
+    assert done.returncode == 1
+    assert b"At 'modles'" in done.stderr
+
+
+def test_specs_lie_beside_the_configuration_that_is_named(lookalike: Lookalike, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "lookalike.yaml").write_text("models: [efficientnet-lite0]\n", encoding="utf-8")
+
+    assert b"mine" not in lookalike("models", "--config", str(tmp_path / "other" / "lookalike.yaml")).stdout
+
+
+def test_a_removed_model_loses_its_vectors_and_its_spec(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
+    daemon.will_answer({"schema": 1, "model": "mine", "collections": 1, "vectors": 1234})
+
+    done = lookalike("models", "remove", "mine")
+
+    assert (done.returncode, done.stdout) == (0, b"mine: removed 1,234 vectors and 0.0 MB of files\n")
+    (request,) = daemon.requests
+    assert (request.method, request.target, json.loads(request.body)) == (
+        "POST",
+        "/v1/models/remove",
+        {"model": "mine"},
+    )
+    assert list((home / "config" / "lookalike" / "models").iterdir()) == []
+
+
+def test_a_model_without_vectors_is_removed_all_the_same(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
+    daemon.will_refuse("unknown_model", "There is no such model.")
+
+    assert lookalike("models", "remove", "mine").stdout == b"mine: removed 0.0 MB of files\n"
+
+
+def test_nothing_at_all_to_remove_is_an_error(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
+    daemon.will_refuse("unknown_model", "There is no such model.")
+
+    done = lookalike("models", "remove", "none")
+
+    assert (done.returncode, done.stderr) == (1, b"there is no model none; lookalike models lists those there are\n")
+
+
+def test_a_model_in_use_is_not_removed(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
+    daemon.will_refuse("model_in_use", "It is in use.", 409)
+    sentence = b" is in use: take it out of 'models' in the configuration, restart lookaliked, and remove it then\n"
+
+    by_daemon = lookalike("models", "remove", "mine")
+    by_configuration = lookalike("models", "remove", "efficientnet-lite0")
+
+    assert (by_daemon.returncode, by_daemon.stderr) == (1, b"mine" + sentence)
+    assert (by_configuration.returncode, by_configuration.stderr) == (1, b"efficientnet-lite0" + sentence)
+    assert (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
+
+
+def test_without_a_daemon_only_the_files_can_be_removed(lookalike: Lookalike, home: Path) -> None:
+    refused = lookalike("models", "remove", "mine")
+
+    assert refused.returncode == 69
+    assert b"leave them with --files-only" in refused.stderr
+    assert (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
+
+    assert lookalike("models", "remove", "mine", "--files-only").returncode == 0
+    assert not (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
+
+
+def test_a_person_at_a_terminal_is_asked_first(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
+    terminal, standard_input = os.openpty()
+    try:
+        os.write(terminal, b"n\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "models", "remove", "mine"],
+            stdin=standard_input, capture_output=True, env=lookalike.environment(), check=False, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(terminal)
+        os.close(standard_input)
+
+    assert done.returncode == 1
+    assert b"Remove mine, its vectors and 0.0 MB of files?" in done.stderr
+    assert daemon.requests == []
+
+
+def test_a_text_tower_needs_its_tokenizer(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models", "add", "a.onnx", "--text", "b.onnx")
+
+    assert done.returncode == 2
+    assert b"--text and --tokenizer go together" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_one_sentence(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models", "add", "a.onnx")
+
+    assert done.returncode == 1
+    assert b"a.onnx cannot be read (No such file or directory)" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["", "list", "show", "add", "pull", "test", "remove"])
+def test_help_imports_nothing_of_the_daemons(lookalike: Lookalike, command: str) -> None:
+    script = (
+        "import sys\nfrom cli.main import main\ntry:\n    main()\nfinally:\n"
+        "    print(*(name for name in sys.modules if name.startswith(('daemon.', 'numpy', 'pydantic', 'rich'))), file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, "models", *filter(None, [command]), "--help"],
+        capture_output=True, text=True, env=lookalike.environment(), check=True,
+    )  # fmt: skip
+
+    assert done.stdout.startswith("Usage: lookalike models")
+    assert done.stderr.split() == ["daemon.paths"]
