@@ -60,9 +60,8 @@ def test_models_are_listed_without_a_daemon(lookalike: Lookalike, home: Path) ->
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"live" not in done.stdout.replace(b"alive", b"")
-    assert [line for line in done.stdout.split(b"\n") if line.startswith(b"efficientnet-lite0 ")][0].endswith(
-        b"configured"
-    )
+    default = next(line for line in done.stdout.split(b"\n") if line.startswith(b"efficientnet-lite0 "))
+    assert default.endswith(b"configured")
 
 
 def test_a_model_that_is_being_built_is_listed_with_how_far_it_is(
