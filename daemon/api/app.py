@@ -41,6 +41,7 @@ ERRORS = {
     "unknown_model": 404,
     "method_not_allowed": 405,
     "busy": 409,
+    "model_in_use": 409,
     "too_large": 413,
     "not_an_image": 422,
     "internal": 500,
@@ -73,6 +74,7 @@ def build(
             Route("/v1/deletions", routes.deletions, methods=["GET"]),
             Route("/v1/deletions/approve", routes.approve, methods=["POST"]),
             Route("/v1/deletions/reject", routes.reject, methods=["POST"]),
+            Route("/v1/models/remove", routes.remove_model, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/v1/verify", routes.verify, methods=["POST"]),
         ],
@@ -148,6 +150,12 @@ class _Routes:
 
     async def reject(self, request: Request) -> Response:
         return await self._told(self._upkeep.reject, _text(await self._object(request), "folder", needed=True))
+
+    async def remove_model(self, request: Request) -> Response:
+        model = (await self._object(request)).get("model")
+        if not isinstance(model, str) or not model:
+            raise QueryError("bad_request", "the body must be an object with a 'model', which is a name")
+        return await self._told(self._upkeep.free_model, model)
 
     async def _told(self, answer: Callable[[str], schema.Answer], path: str) -> Response:
         return _respond(await run_in_threadpool(answer, path))

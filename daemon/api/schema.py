@@ -99,8 +99,27 @@ class ModelStatus(BaseModel):
     dim: int
     metric: str
     collection: str
+    """The one that answers."""
     photos: int
+    """Photos it has a vector of."""
+    of: int
+    """Photos of the library."""
+    state: Literal["complete", "filling", "rebuilding"]
+    """filling: it answers as far as it has come; rebuilding: the model has changed, and its earlier version answers until the new one
+    is complete."""
+    built: int
+    """Photos the newest version has a vector of."""
+    text: bool
+    """Whether it understands words."""
     provider: str
+
+
+class RetiredModel(BaseModel):
+    """A model that is no longer configured, whose vectors are still there."""
+
+    name: str
+    collection: str
+    photos: int
 
 
 class StoreStatus(BaseModel):
@@ -115,7 +134,8 @@ class StoreStatus(BaseModel):
 
 class StatusAnswer(Answer):
     version: str
-    state: Literal["up to date", "indexing", "degraded", "starting"]
+    state: Literal["up to date", "indexing", "filling", "degraded", "starting"]
+    """filling: up to date but for the photos that some model still lacks."""
     reasons: list[str]
     """Why it is degraded, a sentence each."""
     uptime_seconds: float
@@ -139,6 +159,7 @@ class StatusAnswer(Answer):
     reconcile: Reconcile | None
     last_reconcile: LastReconcile | None
     models: list[ModelStatus]
+    retired_models: list[RetiredModel]
     stores: list[StoreStatus]
 
 
@@ -203,6 +224,13 @@ class DecisionAnswer(Answer):
     folder: HeldDeletions
     files: int
     """Files that the decision is about."""
+
+
+class RemovedModelAnswer(Answer):
+    model: str
+    collections: int
+    """Collections that were dropped."""
+    vectors: int
 
 
 class Difference(BaseModel):
