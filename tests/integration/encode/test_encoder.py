@@ -202,7 +202,7 @@ def small_model(directory: Path, graph: bytes, **changes: Any) -> Model:
         "output": {"pooling": "avg", "dim": 3},
         "metric": "ip",
     } | changes
-    return prepare(ModelSpec.model_validate(described), directory)
+    return prepare(ModelSpec.model_validate(described), directory, directory)
 
 
 IDENTITY = [helper.make_node("Identity", ["x"], ["y"])]
