@@ -63,14 +63,26 @@ class Walk(TypedDict):
 
 
 class Model(TypedDict):
-    """One encoder and how many photos its collection holds."""
+    """One model: the collection that answers for it has vectors of `photos`, its newest version of `built`."""
 
     name: str
     dim: int
     metric: str
     collection: str
     photos: int
+    of: NotRequired[int]
+    state: NotRequired[Literal["complete", "filling", "rebuilding"]]
+    built: NotRequired[int]
+    text: NotRequired[bool]
     provider: str
+
+
+class RetiredModel(TypedDict):
+    """A model that is no longer configured, whose vectors are still there."""
+
+    name: str
+    collection: str
+    photos: int
 
 
 class Store(TypedDict):
@@ -88,7 +100,7 @@ class StatusAnswer(TypedDict):
 
     schema: int
     version: str
-    state: Literal["up to date", "indexing", "degraded", "starting"]
+    state: Literal["up to date", "indexing", "filling", "degraded", "starting"]
     reasons: list[str]
     uptime_seconds: float
     library: str
@@ -105,6 +117,7 @@ class StatusAnswer(TypedDict):
     last_reconcile: Reconciliation | None
     reconcile: NotRequired[Walk | None]
     models: list[Model]
+    retired_models: NotRequired[list[RetiredModel]]
     stores: list[Store]
 
 

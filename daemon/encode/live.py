@@ -39,7 +39,7 @@ class LiveModels:
     @property
     def encoders(self) -> tuple[Encoder, ...]:
         """Every encoder once; one may serve several models."""
-        return tuple(dict.fromkeys(self._encoders.values()))
+        return tuple(dict.fromkeys(tuple(self._encoders.values())))
 
     @property
     def by_version(self) -> Mapping[str, Encoder]:
@@ -66,13 +66,15 @@ class LiveModels:
 
     def release(self, version: str) -> None:
         """Let go of a version; work that is under way with it still ends."""
-        self._encoders = {one: encoder for one, encoder in self._encoders.items() if one != version}
-        self._texts = {one: encoder for one, encoder in self._texts.items() if one != version}
-        discard(self._cache_dir, version)
+        self._encoders.pop(version, None)
+        self._texts.pop(version, None)
+        try:
+            discard(self._cache_dir, version)
+        except ModelError as error:
+            log.warning("An earlier version of a model leaves its files behind: %s", error)
 
     def _load(self, models: Sequence[Model]) -> None:
         loaded = load_encoders(models, threads=THREADS, provider=self._provider)
         texts = {model.version: TextEncoder(model, threads=THREADS) for model in models if model.text_graph}
-        # In the place of the old, which another thread may be looking through.
-        self._encoders = self._encoders | {version: one for one in loaded for version in one.versions}
-        self._texts = self._texts | texts
+        self._encoders.update((version, one) for one in loaded for version in one.versions)
+        self._texts.update(texts)

@@ -31,29 +31,30 @@ from daemon.watch.reconcile import Recording, Walk, compare
 from daemon.watch.settle import Settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
 MAX_FILE_BYTES = 1_000_000
 WHITE = 255
+DIM = 1280
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     spec = load_spec(paths.shipped("models") / "efficientnet-lite0.yaml")
-    return prepare(spec, tmp_path_factory.mktemp("cache"))
+    return prepare(spec, tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("pulled"))
 
 
 @pytest.fixture(scope="module")
 def encoder(model: Model) -> Encoder:
-    return Encoder(model, threads=1)
+    return Encoder([model], threads=1)
 
 
 @pytest.fixture(scope="module")
 def other(model: Model) -> Encoder:
     """Another model, with a name and a collection of its own."""
-    return Encoder(replace(model, spec=model.spec.model_copy(update={"name": "other"})), threads=1)
+    return Encoder([replace(model, spec=model.spec.model_copy(update={"name": "other"}))], threads=1)
 
 
 class Wrapped:
@@ -69,7 +70,7 @@ class Wrapped:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
 
-    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
         self.waiting.set()
         assert self.gate.wait(60)
         if any(one.min() >= (WHITE - 127) / 128 for one in inputs):
@@ -96,6 +97,9 @@ class Territory:
     def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
         return self.reachable
 
+    def is_watched(self, path: str) -> bool:
+        return path.startswith(f"{self.folder}/")
+
     def rescan_all(self, reason: str) -> None:  # noqa: ARG002
         self.rescans += 1
         self.busy = True
@@ -121,7 +125,7 @@ class Pipeline:
         given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8, "max_pixels": 10**7} | options
         self.indexer = Indexer(
             self.index,
-            self.encoders,
+            kit.loaded(self.encoders),
             self.pending,
             settle,
             self.territory,
@@ -149,7 +153,7 @@ class Pipeline:
     def wait(self) -> None:
         def idle() -> bool:
             self.indexer.check()
-            return not len(self.pending)
+            return not len(self.pending) and not self.indexer.backfill.active
 
         self._kit.eventually(idle)
 
@@ -202,8 +206,8 @@ def make(folder: Path, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[C
     made: list[Pipeline] = []
 
     def start(index: Index, **options: int) -> Pipeline:
-        named = {one.name: one for one in (encoder, other)}
-        encoders = [named[collection.model] for collection in index.collections]
+        named = {one.versions[0]: one for one in (encoder, other)}
+        encoders = [named[collection.version] for collection in index.collections]
         made.append(Pipeline(folder, index, encoders, kit, **options))
         made[-1].indexer.start()
         return made[-1]
@@ -220,7 +224,7 @@ def make(folder: Path, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[C
 
 @pytest.fixture
 def library(stores: Any, encoder: Encoder, kit: Any) -> Iterator[Index]:
-    index: Index = stores.library(dim=encoder.dim, models=(encoder.name,))
+    index: Index = stores.library(dim=DIM, models=encoder.versions)
     yield index
     kit.drop(index)
 
@@ -245,7 +249,7 @@ UNTOUCHED = (0, list[str]())
 
 @pytest.fixture
 def of_two(stores: Any, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[Index]:
-    index: Index = stores.library(dim=encoder.dim, models=(encoder.name, other.name))
+    index: Index = stores.library(dim=DIM, models=encoder.versions + other.versions)
     yield index
     kit.drop(index)
 
