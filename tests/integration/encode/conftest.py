@@ -25,4 +25,4 @@ def model(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="session")
 def encoder(model: Model) -> Encoder:
-    return Encoder(model, threads=1)
+    return Encoder([model], threads=1)
