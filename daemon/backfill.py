@@ -37,11 +37,12 @@ class Backfill:
         self._missing: dict[str, set[int]] = {}
         self._fed_at = 0.0
         self._rests_until = 0.0
+        self._is_woken = False
 
     @property
     def active(self) -> bool:
         """Whether there is something that can be encoded now."""
-        return self._paths is not None
+        return self._is_woken or self._paths is not None
 
     @property
     def models(self) -> frozenset[str]:
@@ -51,6 +52,7 @@ class Backfill:
 
     def begin(self) -> None:
         """Go through everything that lacks a vector, from the start."""
+        self._is_woken = False
         self._missing = self._index.missing()
         self._paths = self._index.backlog() if self._missing else None
         self._rests_until = time.monotonic() + RETRY_SECONDS
@@ -59,12 +61,12 @@ class Backfill:
 
     def wake(self) -> None:
         """Begin soon: a photo that lacks a vector was met."""
-        self._rests_until = 0.0
+        self._is_woken = True
 
     def feed(self) -> None:
         """Put the next portion, once the last one is dealt with."""
         if self._paths is None:
-            if time.monotonic() >= self._rests_until:
+            if self._is_woken or time.monotonic() >= self._rests_until:
                 self.begin()
             return
         if len(self._pending) >= PORTION:
