@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from daemon.encode import prepared
-from daemon.encode.sources import located, verified, verified_beside
+from daemon.encode.external_data import beside
+from daemon.encode.sources import content, located, sha256_of, verified
 from daemon.encode.specs import Affine
+from daemon.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +26,13 @@ class Ingredient:
     path: Path
     sha256: str
     external: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, name: str, *, at_most: int) -> bytes:
+        """Return the file's content, for the model `name`; ModelError when it is too large, or not what it was."""
+        data = content(name, self.path, at_most=at_most)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ModelError(name, f"{self.path} was changed while it was read; start again.")
+        return data
 
     def described(self) -> dict[str, object]:
         """Return what a fingerprint says of it: content, never place."""
@@ -60,4 +70,8 @@ def _ingredient(
         from daemon.encode.graphs import check  # noqa: PLC0415
 
         names = check(spec.name, path).external
-    return Ingredient(path, sha256, {name: verified_beside(spec.name, path, name) for name in names})
+    return Ingredient(path, sha256, _external(spec.name, path, names))
+
+
+def _external(name: str, graph: Path, locations: tuple[str, ...]) -> dict[str, str]:
+    return {location: sha256_of(name, beside(name, graph, location)) for location in locations}

@@ -8,15 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from daemon.encode import prepared as directories
-from daemon.encode.ingredients import Ingredient, gathered
-from daemon.encode.specs import EfficientNetLite, ModelSpec, load_spec
-from daemon.encode.torch_checkpoint import read_state_dict
+from daemon.encode import assembly
+from daemon.encode.ingredients import gathered
+from daemon.encode.manifest import IMAGE_GRAPH, PROJECTION, TEXT_GRAPH, TOKENIZER, Manifest
+from daemon.encode.prepared import directory_of, discarded, is_version, made, opened, sweep
+from daemon.encode.specs import ModelSpec, load_spec
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from daemon.encode.ingredients import Ingredient
+    from daemon.encode.prepared import Making
 
 __all__ = ["Model", "ModelSpec", "discard", "load_spec", "prepare", "prepared"]
 
@@ -25,11 +29,6 @@ PREPROCESSING_REVISION = 1
 # Raised when the same weights would give another graph.
 BUILDER_REVISIONS = {"efficientnet-lite": 1}
 FINGERPRINT_DIGITS = 12
-
-IMAGE_GRAPH = "image/model.onnx"
-TEXT_GRAPH = "text/model.onnx"
-TOKENIZER = "text/tokenizer.json"
-PROJECTION = "projection.npz"
 
 
 @dataclass(frozen=True)
@@ -81,29 +80,33 @@ def prepare(spec: ModelSpec, cache_dir: Path, models_dir: Path) -> Model:
     run, and when the cache cannot be written.
     """
     with _cache_errors(spec.name, cache_dir):
-        directories.sweep(cache_dir)
+        sweep(cache_dir)
         parts = gathered(spec, cache_dir, models_dir)
         fingerprint = _fingerprint(spec, parts)
         version = f"{spec.name}-{fingerprint}"
-        directory = directories.directory_of(cache_dir, version)
-        manifest = directories.opened(directory)
+        directory = directory_of(cache_dir, version)
+        manifest = opened(directory)
         if manifest is None:
-            manifest = directories.made(cache_dir, version, lambda making: _fill(making, spec, fingerprint, parts))
+            manifest = made(cache_dir, version, lambda making: _fill(making, spec, fingerprint, parts))
     return Model(spec, directory, fingerprint, manifest.digest)
 
 
 def prepared(cache_dir: Path, version: str) -> Model | None:
     """Return a model that was prepared earlier, by its version; None when it is not there any more, or damaged."""
-    directory = directories.directory_of(cache_dir, version)
+    if not is_version(version):
+        return None
+    directory = directory_of(cache_dir, version)
     with _cache_errors(version, cache_dir):
-        manifest = directories.opened(directory)
+        manifest = opened(directory)
     return Model(manifest.spec, directory, manifest.fingerprint, manifest.digest) if manifest else None
 
 
 def discard(cache_dir: Path, version: str) -> None:
     """Remove a prepared model, by its version; that it is not there is fine. ModelError when it cannot be removed."""
+    if not is_version(version):
+        return
     with _cache_errors(version, cache_dir):
-        directories.discarded(cache_dir, version)
+        discarded(cache_dir, version)
 
 
 @contextmanager
@@ -115,30 +118,20 @@ def _cache_errors(name: str, cache_dir: Path) -> Iterator[None]:
         raise ModelError(name, reason) from error
 
 
-def _fill(
-    making: directories.Making, spec: ModelSpec, fingerprint: str, parts: dict[str, Ingredient]
-) -> directories.Manifest:
-    if spec.builder:
-        making.write(IMAGE_GRAPH, _build(spec.name, spec.builder, parts["weights"]))
-    else:
-        making.copy(spec.name, parts["image"].path, IMAGE_GRAPH, parts["image"].sha256)
-    digest = _digest({file: sha256 for file, sha256 in making.files.items() if file.startswith("image/")})
-    return directories.Manifest(
-        spec=spec, fingerprint=fingerprint, digest=digest, files=dict(making.files), external={}
-    )
+def _fill(making: Making, spec: ModelSpec, fingerprint: str, parts: Mapping[str, Ingredient]) -> Manifest:
+    """Put all that the model needs into a directory under construction, the text tower before what is made with it."""
+    assembly.put_image(making, spec, parts)
+    model = Model(spec, making.directory, fingerprint, digest=_digest(making.files))
+    if spec.text:
+        assembly.put_text(making, spec.name, parts)
+    if spec.projection:
+        assembly.put_projection(making, model, parts)
+    external = {parts[part].sha256: tuple(parts[part].external) for part in ("image", "text") if part in parts}
+    return Manifest(spec=spec, fingerprint=fingerprint, digest=model.digest, files=making.files, external=external)
 
 
-def _build(name: str, builder: EfficientNetLite, weights: Ingredient) -> bytes:
-    # onnx takes as long to import as all the rest, and a graph that was built before does not need it.
-    from daemon.encode import efficientnet  # noqa: PLC0415
-
-    try:
-        return efficientnet.build(read_state_dict(weights.path.read_bytes()), builder.variant)
-    except ValueError as error:
-        raise ModelError(name, f"no graph can be built of its weights: {error}; check its source.") from error
-
-
-def _fingerprint(spec: ModelSpec, parts: dict[str, Ingredient]) -> str:
+def _fingerprint(spec: ModelSpec, parts: Mapping[str, Ingredient]) -> str:
+    """Return what is the same as long as vectors are; a model without projection and text says nothing of them."""
     described = {
         "origin": _origin(spec, parts),
         "preprocessing": PREPROCESSING_REVISION,
@@ -146,20 +139,22 @@ def _fingerprint(spec: ModelSpec, parts: dict[str, Ingredient]) -> str:
         "output": spec.output.model_dump(mode="json"),
         "metric": spec.metric,
     }
+    for section in ("projection", "text"):
+        if (said := getattr(spec, section)) is not None:
+            described[section] = said.model_dump(mode="json", exclude={"source", "tokenizer", "names"})
+    if others := {part: file.described() for part, file in parts.items() if part not in {"weights", "image"}}:
+        described["files"] = others
     return _digest(described)[:FINGERPRINT_DIGITS]
 
 
-def _origin(spec: ModelSpec, parts: dict[str, Ingredient]) -> dict[str, Any]:
+def _origin(spec: ModelSpec, parts: Mapping[str, Ingredient]) -> dict[str, Any]:
     if not spec.builder:
         return parts["image"].described()
-    builder = {
-        "builder": spec.builder.kind,
-        "variant": spec.builder.variant,
-        "revision": BUILDER_REVISIONS[spec.builder.kind],
-    }
+    kind = spec.builder.kind
+    builder = {"builder": kind, "variant": spec.builder.variant, "revision": BUILDER_REVISIONS[kind]}
     return parts["weights"].described() | builder
 
 
-def _digest(described: dict[str, Any]) -> str:
+def _digest(described: Mapping[str, Any]) -> str:
     canonical = json.dumps(described, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

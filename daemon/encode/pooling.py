@@ -13,13 +13,13 @@ _MAP_AXES = 4
 _TOKEN_AXES = 3
 # Where the two spatial axes of a map are.
 _SPATIAL = {"nchw": (2, 3), "nhwc": (1, 2)}
-# What a pooling is for, in words.
-_EXPECTED = {
-    "none": "one row of features for each photo",
+_TOKENS = "tokens, [batch, tokens, features]"
+_TAKEN = {
+    "none": "one row of features, [batch, features]",
     "avg": "a map of features with 4 axes",
     "max": "a map of features with 4 axes",
-    "cls": "tokens, as [batch, tokens, features]",
-    "mean-of-tokens": "tokens, as [batch, tokens, features]",
+    "cls": _TOKENS,
+    "mean-of-tokens": _TOKENS,
 }
 
 
@@ -47,9 +47,8 @@ def pooled(
             return values[:, 0]
         case "mean-of-tokens" if values.ndim == _TOKEN_AXES:
             return _mean_of_tokens(values, mask)
-    raise ValueError(
-        f"its output has the shape {list(output.shape)} where pooling {pooling} takes {_EXPECTED[pooling]}"
-    )
+    shape = list(output.shape)
+    raise ValueError(f"its output has the shape {shape} where pooling {pooling} takes {_TAKEN[pooling]}")
 
 
 def _mean_of_tokens(tokens: np.ndarray, mask: np.ndarray | None) -> NDArray[np.float32]:

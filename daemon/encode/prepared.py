@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -13,33 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from daemon.encode.manifest import MANIFEST, read, serialised
 from daemon.encode.sources import CHUNK_BYTES, chunks
-from daemon.encode.specs import ModelSpec, Sha256
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MANIFEST = "manifest.json"
+    from daemon.encode.manifest import Manifest
+
 _VERSION = re.compile(r"[a-z][a-z0-9-]*-[0-9a-f]{12}")
 _TEMPORARY = ".making-"
 _LOCK = ".lock"
-
-
-class Manifest(BaseModel):
-    """What a prepared directory holds, and how each of its files is known to be whole."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    spec: ModelSpec
-    fingerprint: str
-    digest: str
-    files: dict[str, Sha256]
-    """The SHA-256 of every file, by its path in the directory."""
-    external: dict[Sha256, tuple[str, ...]] = Field(strict=False)
-    """For every graph that came as a file, by its SHA-256: where it keeps weights, relative to itself."""
 
 
 class Making:
@@ -72,9 +56,14 @@ class Making:
         self.files[relative] = digest.hexdigest()
 
 
+def is_version(version: str) -> bool:
+    """Return whether a prepared model can have this version, and so a directory of this name."""
+    return _VERSION.fullmatch(version) is not None
+
+
 def directory_of(cache_dir: Path, version: str) -> Path:
-    """Return the directory of a prepared model, whether it is there or not."""
-    if not _VERSION.fullmatch(version):
+    """Return the directory of a prepared model, whether it is there or not; ValueError when it is no version."""
+    if not is_version(version):
         raise ValueError(f"{version!r} is no version of a model")
     return _root(cache_dir) / version
 
@@ -84,12 +73,12 @@ def opened(directory: Path) -> Manifest | None:
 
     Every file is read. OSError when one is there and cannot be.
     """
-    manifest = _manifest(directory)
+    manifest = read(directory)
     if manifest is None:
         return None
     try:
         whole = all(_sha256(directory / relative) == sha256 for relative, sha256 in manifest.files.items())
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     return manifest if whole else None
 
@@ -109,7 +98,7 @@ def made(cache_dir: Path, version: str, fill: Callable[[Making], Manifest]) -> M
         making = Making(Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=root)))
         try:
             manifest = fill(making)
-            making.write(MANIFEST, _serialised(manifest))
+            making.write(MANIFEST, serialised(manifest))
             _put_in_place(making.directory, directory_of(cache_dir, version))
         finally:
             _remove_leftovers(root)
@@ -119,10 +108,12 @@ def made(cache_dir: Path, version: str, fill: Callable[[Making], Manifest]) -> M
 def discarded(cache_dir: Path, version: str) -> None:
     """Remove the directory of `version`, where there is one; OSError when it cannot be."""
     directory = directory_of(cache_dir, version)
-    if directory.exists():
-        with _locked(directory.parent):
+    if not directory.exists():
+        return
+    with _locked(directory.parent):
+        with contextlib.suppress(FileNotFoundError):
             _put_aside(directory)
-            _remove_leftovers(directory.parent)
+        _remove_leftovers(directory.parent)
 
 
 def sweep(cache_dir: Path) -> None:
@@ -138,32 +129,13 @@ def manifests(cache_dir: Path, name: str) -> Iterator[Manifest]:
     """Yield what is said of every version of the model `name` that is there, without reading their files."""
     for path in sorted(_root(cache_dir).glob(f"{name}-*/{MANIFEST}")):
         with contextlib.suppress(OSError):
-            manifest = _manifest(path.parent)
+            manifest = read(path.parent)
             if manifest is not None and manifest.spec.name == name:
                 yield manifest
 
 
 def _root(cache_dir: Path) -> Path:
     return cache_dir / "models"
-
-
-def _manifest(directory: Path) -> Manifest | None:
-    try:
-        document = json.loads((directory / MANIFEST).read_bytes())
-        if document["sha256"] != _checksum(document["manifest"]):
-            return None
-        return Manifest.model_validate_json(json.dumps(document["manifest"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
-        return None
-
-
-def _serialised(manifest: Manifest) -> bytes:
-    described = manifest.model_dump(mode="json")
-    return json.dumps({"manifest": described, "sha256": _checksum(described)}, indent=1).encode()
-
-
-def _checksum(described: object) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -54,7 +54,7 @@ def stored_in(models_dir: Path, source: UrlSource | HuggingFaceSource) -> Path:
 
 def verified(name: str, source: Source, path: Path) -> str:
     """Return the SHA-256 of the file of a source, in hex; ModelError when the source expects another."""
-    found = _sha256(name, path)
+    found = sha256_of(name, path)
     if source.sha256 is not None and found != source.sha256:
         raise ModelError(
             name, f"{path} has the SHA-256 {found} where its spec says {source.sha256}; {_again(name, source)}."
@@ -62,15 +62,12 @@ def verified(name: str, source: Source, path: Path) -> str:
     return found
 
 
-def verified_beside(name: str, graph: Path, relative: str) -> str:
-    """Return the SHA-256 of a file in which `graph` keeps weights, in hex; ModelError when it is not there."""
-    path = graph.parent / relative
-    if not path.is_file():
-        reason = (
-            f"its graph keeps weights in {path}, which is not there; put it there, or add it to 'data' of its source."
-        )
-        raise ModelError(name, reason)
-    return _sha256(name, path)
+def sha256_of(name: str, path: Path) -> str:
+    """Return the SHA-256 of a file, in hex; ModelError when it cannot be read."""
+    digest = hashlib.sha256()
+    for chunk in chunks(name, path):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def chunks(name: str, path: Path) -> Iterator[bytes]:
@@ -136,13 +133,6 @@ def _again(name: str, source: Source) -> str:
     if isinstance(source, FileSource):
         return "put the file that the spec means there, or correct the spec"
     return f"run `lookalike models pull {name}` again, or correct the spec"
-
-
-def _sha256(name: str, path: Path) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks(name, path):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _unreadable(name: str, path: Path, reason: str | None) -> ModelError:

@@ -129,9 +129,9 @@ def test_a_file_that_is_no_graph_is_refused(described: dict[str, Any], tmp_path:
         fingerprint(described, tmp_path)
 
 
-def test_a_graph_with_weights_in_other_files_is_refused(described: dict[str, Any], tmp_path: Path) -> None:
+def test_a_graph_whose_other_files_are_not_there_is_refused(described: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "tiny.onnx").write_bytes(graph_bytes(outside=True))
-    with pytest.raises(ModelError, match="single"):
+    with pytest.raises(ModelError, match="not beside it"):
         fingerprint(described, tmp_path)
 
 
