@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -344,8 +344,11 @@ class Daemon:
         queries = Queries(
             index,
             search,
-            encoders,
+            [_Versioned(encoder) for encoder in encoders.values()],
+            {},
             watcher.is_unverified,
+            text_models=(),
+            text_candidates=(),
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
@@ -404,6 +407,17 @@ class Daemon:
             log.warning("the index may differ from the disk: %s", reason)
 
 
+class _Versioned:
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.versions = (f"{encoder.name}-{encoder.fingerprint}",)
+        self.min_side = encoder.min_side
+        self.preprocess = encoder.preprocess
+
+    def encode_query(self, query: Any) -> dict[str, Any]:
+        return {self.versions[0]: self._encoder.encode_query(query)}
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -451,6 +465,7 @@ def _build_index(settings: Config, encoders: dict[str, Encoder], redis: Store, m
             keys.alias(encoder.name),
             encoder.dim,
             encoder.metric,
+            f"{encoder.name}-{encoder.fingerprint}",
         )
         for encoder in encoders.values()
     ]

@@ -15,7 +15,7 @@ from daemon.index.mappings import Counts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from daemon.api.queries import QueryEncoder
+    from daemon.encode.encoder import Encoder
     from daemon.index.index import Index
     from daemon.indexer import Indexer
     from daemon.watch.folder import Pass, WatchedFolder
@@ -51,7 +51,7 @@ class Status:
         indexer: Indexer,
         watcher: Watcher,
         pending: Pending,
-        encoders: Mapping[str, QueryEncoder],
+        encoders: Mapping[str, Encoder],
         stores: Sequence[Store],
     ) -> None:
         self._library = library
