@@ -60,7 +60,16 @@ def run_on_terminal(lookalike: Lookalike, *arguments: str, **variables: str) -> 
 
 @pytest.mark.parametrize(
     "command",
-    [["search", "--sync", "photo.jpg"], ["status"], ["sync"], ["verify"], ["failures"], ["deletions"], ["--help"]],
+    [
+        ["search", "--sync", "photo.jpg"],
+        ["search", "a boat"],
+        ["status"],
+        ["sync"],
+        ["verify"],
+        ["failures"],
+        ["deletions"],
+        ["--help"],
+    ],
     ids=" ".join,
 )
 def test_a_command_imports_nothing_heavy(
