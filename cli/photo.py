@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,5 +74,7 @@ def _by_path(term: Term) -> dict[str, object]:
 def _by_bytes(term: Term) -> dict[str, object]:
     if term.kind == "text":
         return {"text": term.value, "weight": term.weight}
+    import binascii  # noqa: PLC0415 - for those alone who combine images
+
     data = files.held(term.value) if term.data is None else term.data
     return {"image": binascii.b2a_base64(data, newline=False).decode("ascii"), "weight": term.weight}

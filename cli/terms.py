@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -24,7 +23,6 @@ EXTENSIONS = (
 MAX_WEIGHT = 1000
 
 _SIGNS = {"+": 1, "-": -1}
-_WEIGHTED = re.compile(r"(\d+\.?\d*|\.\d+):(.+)", re.ASCII | re.DOTALL)
 _TEXT = "text:"
 
 
@@ -72,13 +70,13 @@ def _term(argument: str, sign: int) -> Term:
 
 def _weight(argument: str) -> tuple[float, str]:
     """Return the weight and the rest of 2:boat.jpg, unless a file has that very name."""
-    weighted = _WEIGHTED.fullmatch(argument)
-    if weighted is None or _is_there(argument):
+    weight, colon, rest = argument.partition(":")
+    is_number = weight.isascii() and weight.replace(".", "", 1).isdigit()
+    if not (colon and is_number) or _is_there(argument):
         return 1.0, argument
-    weight = float(weighted[1])
-    if not 0 < weight <= MAX_WEIGHT:
-        raise typer.BadParameter(f"The weight {weighted[1]} is not above 0 and at most {MAX_WEIGHT}.")
-    return weight, weighted[2]
+    if not 0 < float(weight) <= MAX_WEIGHT:
+        raise typer.BadParameter(f"The weight {weight} is not above 0 and at most {MAX_WEIGHT}.")
+    return float(weight), rest
 
 
 def _is_there(name: str) -> bool:

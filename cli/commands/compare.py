@@ -11,7 +11,6 @@ from cli.client import Client, Query, Reply
 from cli.commands.options import AsJson, Limit, Models, Socket, Terms, TimeoutSeconds, connect
 from cli.errors import CliError
 from cli.photo import find_similar, repeatable
-from cli.report.compare import compare_lines, overlap, overlap_lines
 from cli.report.search import search_notices
 from cli.terms import parse
 
@@ -48,6 +47,9 @@ def compare(
     socket: Socket = None,
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
+    # Every command waits for what is imported above.
+    from cli.report.compare import compare_lines, overlap, overlap_lines  # noqa: PLC0415
+
     named = list(dict.fromkeys(model or ()))
     if model and not _FEWEST_MODELS <= len(named) <= _MOST_MODELS:
         raise typer.BadParameter(f"compare takes {_FEWEST_MODELS} to {_MOST_MODELS} models.")
