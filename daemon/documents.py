@@ -7,6 +7,7 @@ repeated key is a problem with its line, and plain scalars follow the YAML 1.2 c
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,7 +15,7 @@ import yaml
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pydantic import ValidationError
@@ -80,25 +81,36 @@ class Document:
         line = next((self._lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self._lines), None)
         return _problem_at(place, line, message)
 
-    def refuse(self, error: ValidationError) -> ConfigError:
-        """Return the ConfigError that tells of everything wrong: what the reader found, then what pydantic found."""
-        return ConfigError(self.source, [*self.problems, *(self._problems(error))])
+    def refuse(self, error: ValidationError, missing: Mapping[Place, str] = MappingProxyType({})) -> ConfigError:
+        """Return the ConfigError that tells of everything wrong: what the reader found, then what pydantic found.
 
-    def _problems(self, error: ValidationError) -> Iterable[str]:
+        `missing` has the messages for keys that may be given in another way than by writing them.
+        """
+        return ConfigError(self.source, [*self.problems, *(self._problems(error, missing))])
+
+    def _problems(self, error: ValidationError, missing: Mapping[Place, str]) -> Iterable[str]:
         for item in error.errors(include_url=False):
-            yield self.problem(self._place(item["loc"]), _in_words(item))
+            place = self._place((*item["loc"], *_discriminator(item)))
+            yield self.problem(place, (item["type"] == "missing" and missing.get(place)) or _in_words(item))
 
     def _place(self, location: Place) -> Place:
         """Return where in the document an error lies; pydantic also names the kind of a union it tried, which no one wrote."""
         place: Place = ()
         value = self.data
+        entered = False
         for index, part in enumerate(location):
-            if isinstance(value, dict) and (part in value or index == len(location) - 1):
+            last = index == len(location) - 1
+            if isinstance(value, dict) and entered and not last and part in value.values():
+                # The kind that a union went by: it stands as a value in the mapping, and may be the name of a key as well.
+                entered = False
+                continue
+            if isinstance(value, dict) and (part in value or last):
                 value = value.get(part)
             elif isinstance(value, list) and isinstance(part, int):
                 value = value[part] if part < len(value) else None
             else:
                 continue
+            entered = True
             place = (*place, part)
         return place
 
@@ -145,15 +157,33 @@ def _problem_at(place: Place, line: int | None, message: str) -> str:
     return f"At '{dotted}'{where}: {message}" if dotted else message
 
 
+def _discriminator(item: ErrorDetails) -> Place:
+    """Return the key by which a union tells its kinds apart, where that key is what is wrong."""
+    if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return (str(item["ctx"]["discriminator"]).strip("'"),)
+    return ()
+
+
+_WORDS = {
+    "missing": "this key is missing; add it",
+    "union_tag_not_found": "this key is missing; add it",
+    "extra_forbidden": "this key is not known; remove it, or check its spelling",
+    "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
+    "path_type": "should be a path",
+}
+
+
 def _in_words(item: ErrorDetails) -> str:
-    match item["type"]:
-        case "missing":
-            return "this key is missing; add it"
-        case "extra_forbidden":
-            return "this key is not known; remove it, or check its spelling"
-        case _:
-            message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            return message[:1].lower() + message[1:]
+    """Return what pydantic found as a person says it; what no one has words for here is told in pydantic's."""
+    kind = item["type"]
+    if kind == "missing" and isinstance(item["loc"][-1], int):
+        return "this value is missing; add it"
+    if kind == "union_tag_invalid":
+        *others, last = str(item["ctx"]["expected_tags"]).split(", ")
+        return f"should be {', '.join(others)} or {last}"
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return _WORDS.get(kind) or message[:1].lower() + message[1:]
 
 
 def _syntax_problem(error: yaml.YAMLError) -> str:

@@ -94,6 +94,14 @@ def build(weights: Mapping[str, np.ndarray], variant: str, *, classifier: bool =
     return graph.serialise(output)
 
 
+def classifier(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight [classes, 1280] and bias [classes] of the fully connected head; ValueError when they are not there."""
+    weight, bias = (_checked(weights, f"_fc.{part}", None) for part in ("weight", "bias"))
+    if weight.ndim != 2 or (*weight.shape[:1], HEAD_CHANNELS) != (*bias.shape, weight.shape[1]):  # noqa: PLR2004
+        raise ValueError(f"_fc has the shapes {weight.shape} and {bias.shape}, which are no classifier's")
+    return weight, bias
+
+
 def blocks(variant: Variant) -> Iterator[Block]:
     """Yield the blocks of a variant, in order."""
     inputs = STEM_CHANNELS
@@ -169,8 +177,8 @@ class _Graph:
 
     def classifier(self, features: str) -> str:
         """Add the fully connected head; return the name of the logits."""
-        weight = self._weight("_fc.weight", None)
-        self._initializers |= {"_fc.weight": weight, "_fc.bias": self._weight("_fc.bias", weight.shape[:1])}
+        weight, bias = classifier(self._weights)
+        self._initializers |= {"_fc.weight": weight, "_fc.bias": bias}
         return self.node("Gemm", [features, "_fc.weight", "_fc.bias"], LOGITS, transB=1)
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: int | list[int]) -> str:
@@ -199,13 +207,17 @@ class _Graph:
         weight = self._weight(f"{name}.weight", shape) * factor[:, None, None, None]
         return weight.astype(np.float32), (beta - mean * factor).astype(np.float32)
 
-    def _weight(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
-        if name not in self._weights:
-            raise ValueError(f"the weights have no {name}")
-        weight = self._weights[name]
-        if shape is not None and weight.shape != shape:
-            raise ValueError(f"{name} has the shape {weight.shape} where the architecture has {shape}")
-        return weight
+    def _weight(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        return _checked(self._weights, name, shape)
+
+
+def _checked(weights: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+    if name not in weights:
+        raise ValueError(f"the weights have no {name}")
+    weight = weights[name]
+    if shape is not None and weight.shape != shape:
+        raise ValueError(f"{name} has the shape {weight.shape} where the architecture has {shape}")
+    return weight
 
 
 def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:

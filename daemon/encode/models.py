@@ -1,20 +1,28 @@
-"""From a model spec to a model that can run: weights verified, graph built once, fingerprint taken."""
+"""From a model spec to a model that can run: sources verified, graph built once, fingerprint taken."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from daemon.encode.graph_cache import cached_graph
-from daemon.encode.specs import EfficientNetLite, FileSource, ModelSpec, PackageSource, load_spec
-from daemon.encode.torch_checkpoint import read_state_dict
+from daemon.encode import assembly
+from daemon.encode.ingredients import gathered
+from daemon.encode.manifest import IMAGE_GRAPH, PROJECTION, TEXT_GRAPH, TOKENIZER, Manifest
+from daemon.encode.prepared import directory_of, discarded, is_version, made, opened, sweep
+from daemon.encode.specs import ModelSpec, load_spec
 from daemon.errors import ModelError
 
-__all__ = ["Model", "ModelSpec", "load_spec", "prepare"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from daemon.encode.ingredients import Ingredient
+    from daemon.encode.prepared import Making
+
+__all__ = ["Model", "ModelSpec", "discard", "load_spec", "prepare", "prepared"]
 
 # Raised when decoding or preprocessing would give other inputs for the same photo and spec.
 PREPROCESSING_REVISION = 1
@@ -25,121 +33,128 @@ FINGERPRINT_DIGITS = 12
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is ready to run.
+    """A model that is ready to run; all it needs lies in one directory, which nobody else writes.
 
-    `fingerprint` (12 hex digits) is the same exactly as long as vectors can be compared: it covers the bytes of the
-    weights, the builder's revision, preprocessing, output and metric; not name, licence, or where the file lies.
+    `fingerprint` (12 hex digits) is the same exactly as long as vectors can be compared: it covers the bytes of all
+    sources, the builder's revision, preprocessing, output, projection, metric and text; not name, licence, or where files lie.
+    `digest` (64 hex digits) covers the image graph with all its weights: models of equal digest run the same graph.
     """
 
     spec: ModelSpec
-    graph: Path
+    directory: Path
     fingerprint: str
+    digest: str
 
     @property
     def version(self) -> str:
         """Return what tells this model from all others and from itself before a change: name-fingerprint."""
         return f"{self.spec.name}-{self.fingerprint}"
 
+    @property
+    def graph(self) -> Path:
+        """The graph of images; files in which it keeps weights lie beside it."""
+        return self.directory / IMAGE_GRAPH
 
-def prepare(spec: ModelSpec, cache_dir: Path) -> Model:
-    """Verify the weights of `spec`, build its graph into `cache_dir` where it needs building, and return the model.
+    @property
+    def projection(self) -> Path | None:
+        """What turns rows of the graph into vectors, an .npz file.
 
-    ModelError when the weights are missing or others than the spec names, or when the cache cannot be written.
+        affine: `mean` [in] and `matrix` [in, dim]. words: `weight` [features, classes] and `bias` [classes] of the
+        classifier, and `vectors` [classes, dim], unit rows of the text tower for the classes' names.
+        """
+        return self.directory / PROJECTION if self.spec.projection else None
+
+    @property
+    def text_graph(self) -> Path | None:
+        return self.directory / TEXT_GRAPH if self.spec.text else None
+
+    @property
+    def tokenizer(self) -> Path | None:
+        return self.directory / TOKENIZER if self.spec.text else None
+
+
+def prepare(spec: ModelSpec, cache_dir: Path, models_dir: Path) -> Model:
+    """Verify the sources of `spec`, make its directory in `cache_dir` where it is not there yet, and return the model.
+
+    `models_dir` holds what was pulled. ModelError when a source is missing, another than the spec names or not to be
+    run, and when the cache cannot be written.
     """
-    if isinstance(spec.source, PackageSource) and spec.builder:
-        return _prepare_package(spec, spec.source, spec.builder, cache_dir)
-    if isinstance(spec.source, FileSource):
-        return _prepare_file(spec, spec.source)
-    raise ModelError(spec.name, f"its source, {spec.source.kind}, cannot be used yet.")
+    with _cache_errors(spec.name, cache_dir):
+        sweep(cache_dir)
+        parts = gathered(spec, cache_dir, models_dir)
+        fingerprint = _fingerprint(spec, parts)
+        version = f"{spec.name}-{fingerprint}"
+        directory = directory_of(cache_dir, version)
+        manifest = opened(directory)
+        if manifest is None:
+            manifest = made(cache_dir, version, lambda making: _fill(making, spec, fingerprint, parts))
+    return Model(spec, directory, fingerprint, manifest.digest)
 
 
-def _prepare_package(spec: ModelSpec, source: PackageSource, builder: EfficientNetLite, cache_dir: Path) -> Model:
-    weights = _read(spec.name, _installed_file(spec.name, source))
-    origin = {
-        "sha256": _verify(spec.name, weights, source.sha256),
-        "builder": builder.kind,
-        "variant": builder.variant,
-        "revision": BUILDER_REVISIONS[builder.kind],
-    }
+def prepared(cache_dir: Path, version: str) -> Model | None:
+    """Return a model that was prepared earlier, by its version; None when it is not there any more, or damaged."""
+    if not is_version(version):
+        return None
+    directory = directory_of(cache_dir, version)
+    with _cache_errors(version, cache_dir):
+        manifest = opened(directory)
+    return Model(manifest.spec, directory, manifest.fingerprint, manifest.digest) if manifest else None
+
+
+def discard(cache_dir: Path, version: str) -> None:
+    """Remove a prepared model, by its version; that it is not there is fine. ModelError when it cannot be removed."""
+    if not is_version(version):
+        return
+    with _cache_errors(version, cache_dir):
+        discarded(cache_dir, version)
+
+
+@contextmanager
+def _cache_errors(name: str, cache_dir: Path) -> Iterator[None]:
     try:
-        graph = cached_graph(cache_dir, f"{spec.name}-{_digest(origin)}", lambda: _build(spec.name, builder, weights))
+        yield
     except OSError as error:
-        reason = f"its graph cannot be kept in {cache_dir} ({error.strerror}); free or allow that directory, or name another."
-        raise ModelError(spec.name, reason) from error
-    return Model(spec, graph, _fingerprint(spec, origin))
-
-
-def _prepare_file(spec: ModelSpec, source: FileSource) -> Model:
-    content = _read(spec.name, source.path)
-    digest = _verify(spec.name, content, source.sha256)
-    _refuse_outside_weights(spec.name, content)
-    return Model(spec, source.path, _fingerprint(spec, {"sha256": digest}))
-
-
-def _installed_file(name: str, source: PackageSource) -> Path:
-    try:
-        distribution = importlib.metadata.distribution(source.package)
-    except importlib.metadata.PackageNotFoundError as error:
-        reason = f"its weights come with the Python package {source.package}, which is not installed; install it."
+        reason = f"its files cannot be kept in {cache_dir} ({error.strerror}); free or allow that directory, or name another."
         raise ModelError(name, reason) from error
-    return Path(str(distribution.locate_file(source.file)))
 
 
-def _read(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelError(name, f"there is no {path}; put the model's file there, or correct its spec.") from error
-    except OSError as error:
-        raise ModelError(name, f"{path} cannot be read ({error.strerror}); make it readable.") from error
+def _fill(making: Making, spec: ModelSpec, fingerprint: str, parts: Mapping[str, Ingredient]) -> Manifest:
+    """Put all that the model needs into a directory under construction, the text tower before what is made with it."""
+    assembly.put_image(making, spec, parts)
+    model = Model(spec, making.directory, fingerprint, digest=_digest(making.files))
+    if spec.text:
+        assembly.put_text(making, spec.name, parts)
+    if spec.projection:
+        assembly.put_projection(making, model, parts)
+    external = {parts[part].sha256: tuple(parts[part].external) for part in ("image", "text") if part in parts}
+    return Manifest(spec=spec, fingerprint=fingerprint, digest=model.digest, files=making.files, external=external)
 
 
-def _verify(name: str, content: bytes, expected: str | None) -> str:
-    """Return the SHA-256 of `content`; ModelError when the spec expects another."""
-    digest = hashlib.sha256(content).hexdigest()
-    if expected is not None and digest != expected:
-        reason = (
-            f"its weights have the SHA-256 {digest} where its spec says {expected}; install the file the spec means."
-        )
-        raise ModelError(name, reason)
-    return digest
-
-
-def _build(name: str, builder: EfficientNetLite, weights: bytes) -> bytes:
-    # onnx takes as long to import as all the rest, and a graph that is already in the cache does not need it.
-    from daemon.encode import efficientnet  # noqa: PLC0415
-
-    try:
-        return efficientnet.build(read_state_dict(weights), builder.variant)
-    except ValueError as error:
-        raise ModelError(name, f"no graph can be built of its weights: {error}; check its source.") from error
-
-
-def _refuse_outside_weights(name: str, content: bytes) -> None:
-    """Refuse a graph that keeps weights in other files: the fingerprint would not cover them."""
-    # Only models that come as a file need onnx, which is slow to import.
-    import onnx  # noqa: PLC0415
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    try:
-        graph = onnx.load_model_from_string(content).graph
-    except DecodeError as error:
-        raise ModelError(name, "its file is not an ONNX graph; export the model again.") from error
-    if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in graph.initializer):
-        raise ModelError(name, "its graph keeps weights in other files; save it as a single .onnx file.")
-
-
-def _fingerprint(spec: ModelSpec, origin: dict[str, Any]) -> str:
+def _fingerprint(spec: ModelSpec, parts: Mapping[str, Ingredient]) -> str:
+    """Return what is the same as long as vectors are; a model without projection and text says nothing of them."""
     described = {
-        "origin": origin,
+        "origin": _origin(spec, parts),
         "preprocessing": PREPROCESSING_REVISION,
         "input": spec.input.model_dump(mode="json"),
         "output": spec.output.model_dump(mode="json"),
         "metric": spec.metric,
     }
-    return _digest(described)
+    for section in ("projection", "text"):
+        if (said := getattr(spec, section)) is not None:
+            described[section] = said.model_dump(mode="json", exclude={"source", "tokenizer", "names"})
+    if others := {part: file.described() for part, file in parts.items() if part not in {"weights", "image"}}:
+        described["files"] = others
+    return _digest(described)[:FINGERPRINT_DIGITS]
 
 
-def _digest(described: dict[str, Any]) -> str:
+def _origin(spec: ModelSpec, parts: Mapping[str, Ingredient]) -> dict[str, Any]:
+    if not spec.builder:
+        return parts["image"].described()
+    kind = spec.builder.kind
+    builder = {"builder": kind, "variant": spec.builder.variant, "revision": BUILDER_REVISIONS[kind]}
+    return parts["weights"].described() | builder
+
+
+def _digest(described: Mapping[str, Any]) -> str:
     canonical = json.dumps(described, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": [1.0, 1.0, 1.0],
         "std": [1.0, 1.0, 1.0],
     },
-    # torchvision.transforms._presets.ImageClassification: 256, then the centre 224.
+    # torchvision.transforms._presets.ImageClassification as it is by default: 256, then the centre 224.
     "torchvision": {
         "size": 224,
         "resize": {"rule": "shortest", "to": 256},
@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scale": 1 / 255,
         **_IMAGENET,
     },
-    # openai/CLIP, clip/clip.py, _transform.
+    # openai/CLIP, clip/clip.py, _transform: Resize(224, BICUBIC), CenterCrop(224), Normalize.
     "clip": {
         "size": 224,
         "resize": {"rule": "shortest"},
@@ -51,7 +51,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": [0.48145466, 0.4578275, 0.40821073],
         "std": [0.26862954, 0.26130258, 0.27577711],
     },
-    # google-research/big_vision, SigLIP: the whole photo, from -1 to 1.
+    # google-research/big_vision, SigLIP: the whole photo squeezed into the square, `resize(224)|value_range(-1, 1)`. The filter is
+    # that of SiglipImageProcessor in Hugging Face's transformers, through which most graphs were exported; SigLIP 2 has bilinear.
     "siglip": {
         "size": 224,
         "resize": {"rule": "exact"},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from daemon.encode.providers import CPU
 from daemon.errors import ModelError
 
 # Importing onnxruntime reports to its maker at once, unless it is told not to; its function for that comes too late.
@@ -15,91 +16,139 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from daemon.encode.providers import Provider
 
 log = logging.getLogger(__name__)
 
-CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_FRACTIONS = {"float", "float16", "double"}
 
 # Warnings about hardware that is not there go to stderr otherwise, past the daemon's log.
 onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
 
 
+class Port(NamedTuple):
+    """An input or output of a graph; `dtype` is ONNX's name for it, and an axis of any length is a name or None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
 class Session:
-    """One graph, loaded once; `run` may be called from several threads at a time, each adding its own thread's work."""
+    """One graph, loaded once; `run` may be called from several threads at a time, each adding its own thread's work.
+
+    No library of custom operators is ever registered: a graph that needs one cannot be loaded.
+    """
 
     def __init__(
-        self,
-        name: str,
-        graph: Path,
-        *,
-        threads: int,
-        output: str | int | None = None,
-        providers: Sequence[str] = (CPU,),
+        self, name: str, graph: Path, *, threads: int, provider: Provider = CPU, fed_by: str = "input"
     ) -> None:
         """Load `graph` for the model `name`, with `threads` threads inside each operator.
 
-        `output` is the name or the position of the output to return where the graph has more than one. A provider that is asked for and is not
-        there is said in the log. ModelError when the graph cannot be loaded, or has other inputs or outputs.
+        `fed_by` is the part of the spec that says what the graph is fed. ModelError when the graph cannot be loaded, or
+        when `provider` does not run it and may not be replaced by the CPU; a replacement is said in the log.
         """
         self.name = name
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(graph), _options(threads), providers=_available(name, providers)
-            )
-        # onnxruntime's errors share no base but Exception.
-        except Exception as error:
-            raise ModelError(
-                name, f"{graph} cannot be loaded ({_first_line(error)}); export the model again."
-            ) from error
-        self._input = self._only_input()
-        self._output = self._chosen_output(output)
-        self.provider = self._verified_provider(providers[0])
+        self._fed_by = fed_by
+        self._session = _open(name, graph, threads, provider)
+        self.provider = str(self._session.get_providers()[0])
+        self.inputs = tuple(_port(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_port(node) for node in self._session.get_outputs())
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """Return the chosen output for `batch`, whose first axis counts photos; ModelError when the graph refuses it."""
-        try:
-            (result,) = self._session.run([self._output], {self._input: batch})
-        # As above: each of its codes has a class of its own.
-        except Exception as error:
-            raise ModelError(
-                self.name, f"it cannot be run ({_first_line(error)}); check 'input' in its spec."
-            ) from error
-        return np.asarray(result)
+    def output(self, wanted: str | int | None, *, model: str, key: str) -> str:
+        """Return the name of the output that `key` of the spec of `model` asks for, by name or position, or of the only one.
 
-    def _only_input(self) -> str:
-        names = [node.name for node in self._session.get_inputs()]
-        if len(names) != 1:
-            raise ModelError(
-                self.name, f"it takes {len(names)} inputs ({', '.join(names)}) where an image model takes one."
-            )
-        return str(names[0])
-
-    def _chosen_output(self, output: str | int | None) -> str:
-        names = [str(node.name) for node in self._session.get_outputs()]
-        if isinstance(output, int):
-            chosen = names[output] if output < len(names) else None
+        ModelError when there is none, or when it does not hold floating point numbers.
+        """
+        names = [port.name for port in self.outputs]
+        if isinstance(wanted, int):
+            chosen = names[wanted] if wanted < len(names) else None
         else:
-            chosen = output or (names[0] if len(names) == 1 else None)
+            chosen = wanted or (names[0] if len(names) == 1 else None)
         if chosen not in names:
-            raise ModelError(self.name, f"set 'output.name' in its spec to one of its outputs: {', '.join(names)}.")
+            raise ModelError(model, f"set '{key}' in its spec to one of its outputs: {', '.join(names)}.")
+        dtype = self.outputs[names.index(chosen)].dtype
+        if dtype not in _FRACTIONS:
+            reason = (
+                f"its output {chosen} holds {dtype}, of which no vector is made; set '{key}' in its spec to another."
+            )
+            raise ModelError(model, reason)
         return chosen
 
-    def _verified_provider(self, wanted: str) -> str:
-        provider = str(self._session.get_providers()[0])
-        if provider != wanted:
-            log.warning("Model %s runs with %s: %s is not available.", self.name, provider, wanted)
-        return provider
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the `outputs` by name, float32; ModelError when the graph refuses the inputs, or the session is closed."""
+        session = self._session
+        if session is None:
+            raise ModelError(self.name, "it is no longer loaded; ask again.")
+        try:
+            results = session.run(list(outputs), dict(inputs))
+        # onnxruntime's errors share no base but Exception.
+        except Exception as error:
+            reason = f"it cannot be run ({_first_line(error)}); check '{self._fed_by}' in its spec."
+            raise ModelError(self.name, reason) from error
+        return {
+            name: np.asarray(result).astype(np.float32, copy=False)
+            for name, result in zip(outputs, results, strict=True)
+        }
+
+    def close(self) -> None:
+        """Give the graph's memory back, once the runs that have begun are over."""
+        self._session = None
 
 
-def _available(name: str, providers: Sequence[str]) -> list[str]:
-    available = set(onnxruntime.get_available_providers())
-    chosen = [provider for provider in providers if provider in available]
-    if not chosen and CPU not in available:
-        raise ModelError(name, f"this onnxruntime has none of {', '.join(providers)}; install one that has.")
-    return chosen or [CPU]
+def _open(name: str, graph: Path, threads: int, provider: Provider) -> Any:
+    try:
+        return _open_with(name, graph, threads, provider)
+    except ModelError as error:
+        if provider.name == CPU.name or not provider.allow_fallback:
+            raise
+        session = _open_with(name, graph, threads, CPU)
+        log.warning("Model %s runs with cpu in the place of %s: %s", name, provider.name, error.reason)
+        return session
+
+
+def _open_with(name: str, graph: Path, threads: int, provider: Provider) -> Any:
+    """Return a session that `provider` runs, verified once it exists."""
+    available = onnxruntime.get_available_providers()
+    wanted = provider.execution_provider
+    if wanted not in available:
+        raise ModelError(name, provider.absence(available))
+    try:
+        session = onnxruntime.InferenceSession(
+            str(graph),
+            _options(threads),
+            providers=[(wanted, provider.session_options(threads))],
+            # Its own fallback prints to stdout, and moves a session to the CPU in the midst of its life.
+            enable_fallback=0,
+        )
+    # As above: each of its codes has a class of its own.
+    except Exception as error:
+        raise ModelError(name, _refusal(graph, provider, _first_line(error))) from error
+    found = session.get_providers()[0]
+    if found != wanted:
+        reason = (
+            f"{found} runs it where {provider.name} is configured; install what {wanted} needs, or configure another."
+        )
+        raise ModelError(name, reason)
+    return session
+
+
+def _refusal(graph: Path, provider: Provider, reason: str) -> str:
+    if provider.name == CPU.name:
+        return f"{graph} cannot be loaded ({reason}); export the model again."
+    return (
+        f"{graph} cannot be loaded with {provider.name} ({reason}); check the provider's options, or configure another."
+    )
+
+
+def _port(node: Any) -> Port:
+    dtype = str(node.type).removeprefix("tensor(").removesuffix(")")
+    # A scalar has the shape [], and a sequence or map has none.
+    return Port(str(node.name), dtype, tuple(node.shape or ()))
 
 
 def _options(threads: int) -> Any:

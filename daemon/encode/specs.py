@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,12 +22,32 @@ from daemon.documents import Document
 from daemon.encode.presets import PRESETS
 from daemon.errors import ConfigError
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+if TYPE_CHECKING:
+    from daemon.documents import Place
+
+
+def _matching(pattern: str, message: str) -> AfterValidator:
+    """Return a validator of texts that match all of `pattern`; it says `message` of others, which a person understands."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
+
+
+Sha256 = Annotated[str, _matching("[0-9a-f]{64}", "must be 64 hexadecimal digits in lower case")]
 PerChannel = Annotated[tuple[float, float, float], Field(strict=False)]
 PixelValue = Annotated[int, Field(ge=0, le=255)]
 Pooling = Literal["none", "avg", "max", "cls", "mean-of-tokens"]
 
 _BASE = "base"
+_COMMIT = re.compile("[0-9a-f]{40}")
+_ANY_PRESET = PRESETS["torchvision"]
+_INSTEAD_OF_A_PRESET: dict[Place, str] = {
+    ("input", key): "this key is missing; add it, or a preset that gives it" for key in _ANY_PRESET
+}
 
 
 class _Section(BaseModel):
@@ -39,12 +61,28 @@ def _inside(file: str) -> str:
     return file
 
 
+def _name_or_position(value: Any) -> Any:
+    if value is not None and not (isinstance(value, str) and value) and not (type(value) is int and value >= 0):
+        raise ValueError("must be the name of an output, or its position from 0")
+    return value
+
+
+OutputName = Annotated[str | int | None, BeforeValidator(_name_or_position)]
 InnerPath = Annotated[
     str, Field(min_length=1), BeforeValidator(lambda file: _inside(file) if isinstance(file, str) else file)
 ]
 
 
-class PackageSource(_Section):
+class _Source(_Section):
+    sha256: Sha256 | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether only the very bytes that the spec means are accepted."""
+        return self.sha256 is not None
+
+
+class PackageSource(_Source):
     """A file that an installed Python distribution ships."""
 
     kind: Literal["pypi"]
@@ -55,12 +93,11 @@ class PackageSource(_Section):
     sha256: Sha256
 
 
-class FileSource(_Section):
+class FileSource(_Source):
     """A file of this machine; `path` is absolute once it is loaded."""
 
     kind: Literal["file"]
     path: Annotated[Path, Field(strict=False)]
-    sha256: Sha256 | None = None
 
     @field_validator("path")
     @classmethod
@@ -69,24 +106,28 @@ class FileSource(_Section):
         return base / path if base else path
 
 
-class UrlSource(_Section):
+class UrlSource(_Source):
     """A file that is downloaded from `url` when it is pulled."""
 
     kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://")
+    url: Annotated[str, _matching(r"https?://\S+", "must begin with http:// or https://, and have no spaces")]
     sha256: Sha256
 
 
-class HuggingFaceSource(_Section):
+class HuggingFaceSource(_Source):
     """A file of a repository of huggingface.co, at a revision; without a checksum it is not pinned."""
 
     kind: Literal["huggingface"]
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    repository: Annotated[str, _matching(r"[\w.-]+/[\w.-]+", "must be an owner and a name, as in 'owner/name'")]
     revision: str = Field(min_length=1)
     file: InnerPath
-    sha256: Sha256 | None = None
     data: tuple[InnerPath, ...] = Field(default=(), strict=False)
     """Files in which the graph at `file` keeps its weights, where it does."""
+
+    @property
+    def pinned(self) -> bool:
+        # Files of `data` have no checksum here; a commit names their content.
+        return super().pinned and (not self.data or _COMMIT.fullmatch(self.revision) is not None)
 
 
 Source = Annotated[PackageSource | FileSource | UrlSource | HuggingFaceSource, Field(discriminator="kind")]
@@ -141,6 +182,7 @@ class InputSpec(_Section):
     )
     size: int = Field(ge=8, le=4096)
     resize: Resize
+    """How a photo of any shape becomes the square."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
     layout: Literal["nchw", "nhwc"]
     channels: Literal["rgb", "bgr"]
@@ -153,9 +195,18 @@ class InputSpec(_Section):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("preset") in PRESETS:
-            return {**PRESETS[data["preset"]], **data}
-        return data
+        if not isinstance(data, dict) or data.get("preset") is None:
+            return data
+        # Where the preset is misspelt, that is the problem to tell, and not the keys it would have given.
+        return {**(PRESETS.get(str(data["preset"])) or _ANY_PRESET), **data}
+
+    @field_validator("resize")
+    @classmethod
+    def _enough_to_cut(cls, resize: Resize, info: ValidationInfo) -> Resize:
+        size = info.data.get("size", 0)
+        if isinstance(resize, Shortest) and resize.to is not None and resize.to < size:
+            raise ValueError(f"'to' must be at least size, {size}; the square is cut out of what is left")
+        return resize
 
     @field_validator("std")
     @classmethod
@@ -164,17 +215,19 @@ class InputSpec(_Section):
             raise ValueError("must be greater than 0 for every channel")
         return std
 
-    @model_validator(mode="after")
-    def _whole_pixels(self) -> InputSpec:
-        if self.dtype == "uint8" and (self.scale, *self.mean, *self.std) != (1, 0, 0, 0, 1, 1, 1):
-            raise ValueError("a uint8 input takes pixels as they are: scale must be 1, mean 0 and std 1")
-        return self
+    @field_validator("dtype")
+    @classmethod
+    def _whole_pixels(cls, dtype: str, info: ValidationInfo) -> str:
+        as_they_are: dict[str, Any] = {"scale": 1, "mean": (0, 0, 0), "std": (1, 1, 1)}
+        if dtype == "uint8" and any(info.data.get(key, value) != value for key, value in as_they_are.items()):
+            raise ValueError("uint8 takes pixels as they are; set scale to 1, mean to [0, 0, 0] and std to [1, 1, 1]")
+        return dtype
 
 
 class OutputSpec(_Section):
     """Which output is the embedding, how it becomes a row, and how many numbers a vector has in the end."""
 
-    name: str | Annotated[int, Field(ge=0)] | None = None
+    name: OutputName = None
     """Its name, or its position from 0; None where the graph has one output."""
     pooling: Pooling
     dim: int = Field(gt=0, le=32768)
@@ -202,7 +255,7 @@ class Words(_Section):
 class TextOutput(_Section):
     """Which output of the text tower is a row of the image vectors' dimension, and how it becomes one."""
 
-    name: str | Annotated[int, Field(ge=0)] | None = None
+    name: OutputName = None
     pooling: Literal["none", "cls", "mean-of-tokens"]
 
 
@@ -217,7 +270,7 @@ class TextSpec(_Section):
     pad: bool = False
     """Whether shorter texts are filled up to `context` tokens, for graphs that take no others."""
     lowercase: bool = False
-    template: str = Field(default="{}", pattern=r"^[^{}]*\{\}[^{}]*$")
+    template: Annotated[str, _matching(r"[^{}]*\{\}[^{}]*", "must have {} once, where the text goes")] = "{}"
     """What is encoded of a text, in the place of {}."""
     output: TextOutput
 
@@ -225,24 +278,66 @@ class TextSpec(_Section):
 class ModelSpec(_Section):
     """All there is to know of a model; equal specs over equal weights give equal vectors."""
 
-    name: str = Field(max_length=64, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
+    name: Annotated[
+        str,
+        Field(max_length=64),
+        _matching(
+            "[a-z][a-z0-9]*(-[a-z0-9]+)*",
+            "must be lower-case letters and digits, with single hyphens between them, and begin with a letter",
+        ),
+    ]
     summary: str = ""
     """What it is good for, in a few words."""
     licence: str = Field(min_length=1)
     source: Source
-    builder: EfficientNetLite | None = None
+    builder: EfficientNetLite | None = Field(default=None, validate_default=True)
     """What makes an ONNX graph of weights that are none."""
     input: InputSpec
     output: OutputSpec
-    projection: Annotated[Affine | Words, Field(discriminator="kind")] | None = None
     metric: Literal["cosine", "l2", "ip"]
     text: TextSpec | None = None
+    projection: Annotated[Affine | Words, Field(discriminator="kind")] | None = None
 
-    @model_validator(mode="after")
-    def _words_of_a_classifier(self) -> ModelSpec:
-        if isinstance(self.projection, Words) and (self.builder is None or self.text is None):
-            raise ValueError("a projection to words needs a builder, which has the classifier, and a text tower")
-        return self
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Return where each of the model's files comes from, by its role: image, projection or names, text, tokenizer."""
+        sources: dict[str, Source] = {"image": self.source}
+        match self.projection:
+            case Affine(source=source):
+                sources["projection"] = source
+            case Words(names=names):
+                sources["names"] = names
+        if self.text:
+            sources |= {"text": self.text.source, "tokenizer": self.text.tokenizer}
+        return sources
+
+    @property
+    def pinned(self) -> bool:
+        """Whether every file has a checksum, so that only the very bytes the spec means are accepted."""
+        return all(source.pinned for source in self.sources.values())
+
+    @field_validator("builder")
+    @classmethod
+    def _weights_to_build_from(cls, builder: EfficientNetLite | None, info: ValidationInfo) -> EfficientNetLite | None:
+        match info.data.get("source"):
+            case FileSource(path=path):
+                file = path.name
+            case PackageSource(file=file) | HuggingFaceSource(file=file):
+                pass
+            case _:
+                return builder
+        if builder is None and not file.lower().endswith(".onnx"):
+            raise ValueError(f"'source' names {file}, which is no .onnx file; add the builder that makes a graph of it")
+        return builder
+
+    @field_validator("projection")
+    @classmethod
+    def _words_of_a_classifier(cls, projection: Affine | Words | None, info: ValidationInfo) -> Affine | Words | None:
+        # A key that is not there was refused for a reason of its own.
+        lacking = [key for key in ("builder", "text") if key in info.data and info.data[key] is None]
+        if isinstance(projection, Words) and lacking:
+            raise ValueError("words need 'builder', for a classifier, and 'text', for the words' vectors; add them")
+        return projection
 
 
 def load_spec(path: Path) -> ModelSpec:
@@ -251,7 +346,7 @@ def load_spec(path: Path) -> ModelSpec:
     try:
         spec = ModelSpec.model_validate(document.data, context={_BASE: path.absolute().parent})
     except ValidationError as error:
-        raise document.refuse(error) from error
+        raise document.refuse(error, _INSTEAD_OF_A_PRESET) from error
     if document.problems:
         raise ConfigError(document.source, document.problems)
     return spec

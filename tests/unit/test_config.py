@@ -268,7 +268,7 @@ def test_a_section_that_is_none_is_refused_with_a_variable_over_it_as_without(fi
     environments: tuple[dict[str, Any], ...] = ({}, {"LOOKALIKE_REDIS_URL": "redis://host"})
     for environment in environments:
         (problem,) = files.refused(f"redis: {section}", **environment)
-        assert problem.startswith("At 'redis' (line 1): should be a valid dictionary")
+        assert problem.startswith("At 'redis' (line 1): should be a mapping of keys to values")
 
 
 def test_secrets_are_never_shown(files: Files) -> None:

@@ -19,9 +19,10 @@ def spec() -> ModelSpec:
 
 @pytest.fixture(scope="session")
 def model(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return prepare(spec, tmp_path_factory.mktemp("graphs"))
+    directory = tmp_path_factory.mktemp("models")
+    return prepare(spec, directory / "cache", directory)
 
 
 @pytest.fixture(scope="session")
 def encoder(model: Model) -> Encoder:
-    return Encoder(model, threads=1)
+    return Encoder([model], threads=1)

@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from daemon.encode.graph_cache import cached_graph
 from daemon.encode.models import ModelSpec, prepare
 from daemon.errors import ModelError
 
@@ -55,7 +54,7 @@ def described(tmp_path: Path) -> dict[str, Any]:
 
 
 def fingerprint(described: dict[str, Any], cache: Path) -> str:
-    return prepare(ModelSpec.model_validate(described), cache).fingerprint
+    return prepare(ModelSpec.model_validate(described), cache, cache).fingerprint
 
 
 def test_a_fingerprint_is_twelve_hex_digits_and_stays(described: dict[str, Any], tmp_path: Path) -> None:
@@ -130,9 +129,9 @@ def test_a_file_that_is_no_graph_is_refused(described: dict[str, Any], tmp_path:
         fingerprint(described, tmp_path)
 
 
-def test_a_graph_with_weights_in_other_files_is_refused(described: dict[str, Any], tmp_path: Path) -> None:
+def test_a_graph_whose_other_files_are_not_there_is_refused(described: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "tiny.onnx").write_bytes(graph_bytes(outside=True))
-    with pytest.raises(ModelError, match="single"):
+    with pytest.raises(ModelError, match="not beside it"):
         fingerprint(described, tmp_path)
 
 
@@ -146,34 +145,6 @@ def test_a_package_that_is_not_installed_is_named(described: dict[str, Any], tmp
     described["builder"] = {"kind": "efficientnet-lite", "variant": "lite0"}
     with pytest.raises(ModelError, match="no-such-weights, which is not installed"):
         fingerprint(described, tmp_path)
-
-
-def test_a_cached_graph_is_built_once(tmp_path: Path) -> None:
-    contents = iter([b"first"])
-    paths = [cached_graph(tmp_path / "made" / "here", "graph", lambda: next(contents)) for _ in range(2)]
-    assert paths[0] == paths[1]
-    assert paths[0].read_bytes() == b"first"
-
-
-@pytest.mark.parametrize("suffix", [".onnx", ".onnx.sha256"])
-@pytest.mark.parametrize("damage", [b"", b"other", None])
-def test_a_cached_graph_that_is_damaged_is_built_again(tmp_path: Path, suffix: str, damage: bytes | None) -> None:
-    cached_graph(tmp_path, "graph", lambda: b"first")
-    damaged = tmp_path / f"graph{suffix}"
-    damaged.unlink()
-    if damage is not None:
-        damaged.write_bytes(damage)
-    assert cached_graph(tmp_path, "graph", lambda: b"second").read_bytes() == b"second"
-
-
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        cached_graph(tmp_path, "graph", lambda: b"content")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_graph_made_here_is_valid() -> None:
