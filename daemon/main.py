@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -351,7 +351,10 @@ class Daemon:
             index,
             search,
             live.by_version,
+            live.texts,
             watcher.is_unverified,
+            text_models=_by_preference(models),
+            text_candidates=_text_candidates,
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
@@ -409,6 +412,22 @@ class Daemon:
             log.warning("not indexed: %s: %s", failure.path, failure.reason)
         for reason in self._built.status.reasons():
             log.warning("the index may differ from the disk: %s", reason)
+
+
+def _by_preference(models: list[Model]) -> list[str]:
+    """Return the models that understand words, those first that understand sentences."""
+    from daemon.encode.specs import Words  # noqa: PLC0415
+
+    able = [model.spec for model in models if model.spec.text]
+    return [spec.name for spec in sorted(able, key=lambda spec: isinstance(spec.projection, Words))]
+
+
+def _text_candidates() -> list[str]:
+    """Return the shipped models that would understand words."""
+    from daemon.encode.models import load_spec  # noqa: PLC0415
+
+    specs = [load_spec(file) for file in sorted(paths.shipped("models").glob("*.yaml"))]
+    return [spec.name for spec in specs if spec.text]
 
 
 def _count(number: int, noun: str) -> str:

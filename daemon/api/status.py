@@ -147,7 +147,7 @@ class Status:
             # What was last known; the reasons say that it is not fresh.
             return
 
-    def _state(self) -> Literal["up to date", "indexing", "degraded", "starting"]:
+    def _state(self) -> Literal["up to date", "indexing", "filling", "degraded", "starting"]:
         if self.reasons():
             return "degraded"
         if not self._watcher.walked and not len(self._pending):

@@ -105,10 +105,31 @@ class Unasked:
     """Stands where no test of this module asks for the status, a sync or a decision; the commands' tests do."""
 
 
+class Versioned:
+    """The encoder under the version that the library's collection has."""
+
+    def __init__(self, encoder: Encoder, version: str) -> None:
+        self._encoder = encoder
+        self.versions = (version,)
+        self.min_side = encoder.min_side
+        self.preprocess = encoder.preprocess
+
+    def encode_query(self, query: Any) -> dict[str, Any]:
+        return {self.versions[0]: self._encoder.encode_query(query)}
+
+
 def served(index: Index, encoder: Encoder, directory: Path, is_shown: Callable[[str], bool]) -> Server:
     search, others = Search(index, is_shown), Unasked()
     queries = Queries(
-        index, search, {encoder.name: encoder}, lambda path: path in UNVERIFIED, max_limit=50, max_pixels=10**7
+        index,
+        search,
+        [Versioned(encoder, index.answering(encoder.name).version)],
+        {},
+        lambda path: path in UNVERIFIED,
+        text_models=(),
+        text_candidates=("clip-vit-b32", "words"),
+        max_limit=50,
+        max_pixels=10**7,
     )
     application = app.build(queries, others, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
     return Server(application, directory / "s")

@@ -33,7 +33,7 @@ def test_a_damaged_graph_is_built_again(spec: ModelSpec, tmp_path: Path) -> None
     whole = model.graph.read_bytes()
     model.graph.write_bytes(whole[: len(whole) // 2])
     assert prepare(spec, tmp_path, tmp_path).graph.read_bytes() == whole
-    Encoder(model, threads=1)
+    Encoder([model], threads=1)
 
 
 def test_weights_with_another_checksum_are_refused(spec: ModelSpec, tmp_path: Path) -> None:
