@@ -85,13 +85,8 @@ class Index:
         return [collection.name for collection in self.collections]
 
     @property
-    def models(self) -> tuple[str, ...]:
-        """The names of the models, in configured order."""
-        return tuple(collection.model for collection in self.collections)
-
-    def answering(self, model: str) -> Collection:
-        """Return the collection that answers for a model now."""
-        return next(collection for collection in self.collections if collection.model == model)
+    def _names(self) -> list[str]:
+        return [collection.name for collection in self.collections]
 
     def close(self) -> None:
         self.vectors.close()
