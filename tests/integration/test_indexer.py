@@ -66,6 +66,7 @@ class Wrapped:
         self.gate.set()
         self.waiting = threading.Event()
         self.seen: list[float] = []
+        self.bears_white = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
@@ -73,7 +74,7 @@ class Wrapped:
     def encode(self, inputs: Sequence[NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
         self.waiting.set()
         assert self.gate.wait(60)
-        if any(one.min() >= (WHITE - 127) / 128 for one in inputs):
+        if not self.bears_white and any(one.min() >= (WHITE - 127) / 128 for one in inputs):
             raise ModelError("efficientnet-lite0", "it saw white")
         self.seen += [float(one.mean()) for one in inputs]
         return self._encoder.encode(inputs)
@@ -205,10 +206,12 @@ def folder(tmp_path: Path) -> Path:
 def make(folder: Path, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[Callable[..., Pipeline]]:
     made: list[Pipeline] = []
 
-    def start(index: Index, **options: int) -> Pipeline:
+    def start(index: Index, *, held: bool = False, **options: int) -> Pipeline:
         named = {one.versions[0]: one for one in (encoder, other)}
         encoders = [named[collection.version] for collection in index.collections]
         made.append(Pipeline(folder, index, encoders, kit, **options))
+        if held:
+            made[-1].encoders[-1].gate.clear()
         made[-1].indexer.start()
         return made[-1]
 
@@ -346,6 +349,73 @@ def test_a_model_that_joins_encodes_what_is_there_and_the_others_do_not(
     both.assert_like_disk()
     assert both.encoder.encoded == before
     assert of_two.vectors.count(of_two.collections[1].name) == len(names)
+
+
+@pytest.fixture
+def joining(of_two: Index, make: Callable[..., Pipeline]) -> Callable[..., Pipeline]:
+    """A function that lets a first model index what is there, and a second one join, held back until its gate opens."""
+
+    def join(*names: str, **options: int) -> Pipeline:
+        alone = make(Index(of_two.mappings, of_two.vectors, of_two.collections[:1]))
+        alone.encoder.bears_white = True
+        alone.look(*names)
+        alone.indexer.stop()
+        both = make(of_two, held=True, **options)
+        assert both.encoders[1].waiting.wait(30)
+        return both
+
+    return join
+
+
+def test_what_happens_now_goes_before_what_a_new_model_lacks(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    names = [f"{n}.png" for n in range(40)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    both = joining(*names, threads=1, batch_photos=1, queue_bytes=1)
+    both.write("light.png", flat(250))
+    both.pending.put(both.path("light.png"), Hint.CLOSED)
+    both.encoders[1].gate.set()
+    both.wait()
+    both.assert_like_disk()
+    seen = both.encoders[1].seen
+    assert len(seen) == len(names) + 1
+    assert max(seen) in seen[:6]
+
+
+def test_the_library_is_in_use_while_a_model_that_joined_is_being_filled(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    names = [f"{n}.png" for n in range(12)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    before = pipeline.encoder.encoded
+    both = joining(*names)
+    assert both.indexer.backfill.active
+    assert both.indexer.backfill.models == {both.index.models[1]}
+    os.unlink(both.path("3.png"))
+    os.rename(both.path("4.png"), both.path("moved.png"))
+    both.pending.put_all([both.path(name) for name in ("3.png", "4.png", "moved.png")], Hint.CLOSED)
+    both.encoders[1].gate.set()
+    both.wait()
+    assert not both.indexer.backfill.active
+    assert both.encoder.encoded - before == len(names)
+    both.assert_like_disk()
+
+
+def test_a_photo_that_a_new_model_cannot_encode_stays_with_the_others(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    pipeline.write("white.png", flat(WHITE))
+    pipeline.save("a.png", 1)
+    both = joining("white.png", "a.png")
+    both.encoders[1].gate.set()
+    both.wait()
+    first, second = both.index.collections
+    assert (both.index.vectors.count(first.name), both.index.vectors.count(second.name)) == (2, 1)
+    assert both.index.mappings.files([both.path("white.png")])[0] is not None
+    assert not both.indexer.backfill.active
 
 
 # One path
