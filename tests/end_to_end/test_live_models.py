@@ -54,8 +54,8 @@ def own_spec(place: Path, size: int) -> Path:
 
 
 def slow_spec(place: Path) -> Path:
-    """Write a model that takes about a tenth of a second for a photo: rotations of its mean colours, one after the other."""
-    size, rounds = 2048, 60
+    """Write a model that takes some tenths of a second for a photo: rotations of its mean colours, one after the other."""
+    size, rounds = 2048, 240
     random = np.random.default_rng(0)
     weights = {
         "spread": random.normal(size=(3, size)).astype(np.float32),
