@@ -205,7 +205,9 @@ class InputSpec(_Section):
     def _enough_to_cut(cls, resize: Resize, info: ValidationInfo) -> Resize:
         size = info.data.get("size", 0)
         if isinstance(resize, Shortest) and resize.to is not None and resize.to < size:
-            raise ValueError(f"'to' must be at least size, {size}; the square is cut out of what is left")
+            raise ValueError(
+                f"scales the shorter side to {resize.to} pixels, less than size; set 'to' to {size} or more"
+            )
         return resize
 
     @field_validator("std")

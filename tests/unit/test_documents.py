@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.documents import Document
 from daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def read(text: str) -> object:
@@ -158,6 +156,69 @@ def test_what_a_model_refuses_is_told_by_key_and_line_and_never_by_the_type_that
     assert "At 'either.count' (line 7): should be a valid integer, unable to parse string as an integer" in refused
     assert "At 'spare' (line 8): this key is not known; remove it, or check its spelling" in refused
     assert not any("Inner" in problem for problem in refused)
+
+
+class Circle(BaseModel):
+    kind: Literal["circle"]
+    radius: int
+
+
+class Link(BaseModel):
+    """Its kind is also the name of one of its keys."""
+
+    kind: Literal["link"]
+    link: int
+    size: int
+
+
+class Drawing(BaseModel):
+    shapes: list[Annotated[Circle | Link, Field(discriminator="kind")]]
+    file: Path
+    corner: tuple[int, int]
+    frame: Inner
+
+
+def test_a_kind_that_is_misspelt_or_missing_is_told_where_it_belongs() -> None:
+    text = "shapes:\n- kind: square\n- radius: 1\n- text\n- kind: circle\nfile: x\ncorner: [1, 2]\nframe: {count: 1}\n"
+    assert refusals(Drawing, text) == (
+        "At 'shapes[0].kind' (line 2): should be 'circle' or 'link'",
+        "At 'shapes[1].kind' (line 3): this key is missing; add it",
+        "At 'shapes[2]' (line 4): should be a mapping of keys to values",
+        "At 'shapes[3].radius' (line 5): this key is missing; add it",
+    )
+
+
+def test_a_kind_that_is_called_like_a_key_is_not_taken_for_it() -> None:
+    text = "shapes:\n- {kind: link, link: x}\n- {kind: link, size: 1}\nfile: x\ncorner: [1, 2]\nframe: {count: 1}\n"
+    assert refusals(Drawing, text) == (
+        "At 'shapes[0].link' (line 2): should be a valid integer, unable to parse string as an integer",
+        "At 'shapes[0].size' (line 2): this key is missing; add it",
+        "At 'shapes[1].link' (line 3): this key is missing; add it",
+    )
+
+
+def test_what_pydantic_says_of_python_is_said_in_yaml_s_words() -> None:
+    assert refusals(Drawing, "shapes: []\nfile: 7\ncorner: [1]\nframe: 7\n") == (
+        "At 'file' (line 2): should be a path",
+        "At 'corner[1]' (line 3): this value is missing; add it",
+        "At 'frame' (line 4): should be a mapping of keys to values",
+    )
+
+
+def test_a_missing_key_can_have_a_message_of_its_own() -> None:
+    document = Document("test.yaml", "frame: {}\n")
+    with pytest.raises(ValidationError) as caught:
+        Drawing.model_validate(document.data)
+    refused = document.refuse(caught.value, {("frame", "count"): "this key is missing; count the corners"}).problems
+    assert "At 'frame.count' (line 1): this key is missing; count the corners" in refused
+    assert "At 'file': this key is missing; add it" in refused
+
+
+def refusals(model: type[BaseModel], text: str) -> tuple[str, ...]:
+    document = Document("test.yaml", text)
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(document.data)
+    return document.refuse(caught.value).problems
 
 
 def test_a_problem_of_a_place_that_was_not_written_has_the_line_of_what_is_around_it() -> None:
