@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.api.arithmetic import combined
@@ -30,6 +30,7 @@ def test_small_weights_are_not_nothing() -> None:
     assert combined([EAST], [-1e-9]) == pytest.approx(-EAST)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2**32 - 1), st.floats(0.1, 1000) | st.floats(-1000, -0.1)), min_size=1, max_size=16

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.api.asking import File, Photo, Picture, Question, Term, Text, question
@@ -143,6 +143,7 @@ def test_there_is_one_way_to_fuse(fuse: str) -> None:
         asked({"id": 1}, fuse=fuse)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_whatever_is_sent_is_a_question_or_one_sentence(value: Any) -> None:
     for body in (value, {"terms": value}, {"terms": [value]}):
@@ -154,6 +155,7 @@ def test_whatever_is_sent_is_a_question_or_one_sentence(value: Any) -> None:
             assert 1 <= len(found.terms) <= 16
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_whatever_bytes_are_sent_as_json_are_a_question_or_one_sentence(body: bytes) -> None:
     try:

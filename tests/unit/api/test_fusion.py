@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.api.fusion import fused
@@ -40,6 +40,7 @@ def test_rankings_of_nothing_give_nothing() -> None:
     assert fused({}) == fused({"a": [], "b": []}) == []
 
 
+@settings(deadline=None)
 @given(RANKINGS)
 def test_every_photo_comes_once_and_in_the_order_of_its_score(rankings: dict[str, list[int]]) -> None:
     found = fused(rankings)
@@ -48,6 +49,7 @@ def test_every_photo_comes_once_and_in_the_order_of_its_score(rankings: dict[str
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
 
+@settings(deadline=None)
 @given(RANKINGS)
 def test_the_order_in_which_models_are_named_changes_nothing(rankings: dict[str, list[int]]) -> None:
     backwards = dict(reversed(rankings.items()))
@@ -55,6 +57,7 @@ def test_the_order_in_which_models_are_named_changes_nothing(rankings: dict[str,
     assert [one.id for one in fused(rankings)] == [one.id for one in fused(backwards)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(), unique=True))
 def test_one_ranking_stays_as_it_is(ranking: list[int]) -> None:
     assert [one.id for one in fused({"a": ranking})] == ranking
