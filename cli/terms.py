@@ -90,18 +90,18 @@ def _is_there(name: str) -> bool:
 def _is_image(name: str) -> bool:
     """Whether it names a file, or is written as names of image files are; then CliError where there is none."""
     is_path = os.sep in name or name in (os.curdir, os.pardir)
-    is_meant = is_path or os.path.splitext(name)[1].lower() in EXTENSIONS
-    if not is_meant and not _is_there(name):
+    is_named_so = os.path.splitext(name)[1].lower() in EXTENSIONS
+    if not is_path and not is_named_so and not _is_there(name):
         return False
     try:
         with reading(name):
             found = os.stat(name)
     except CliError as error:
-        if is_path and " " in name:
-            raise CliError(f"{error}; if it is a text, write {_TEXT}{name}") from error
-        raise
+        if is_named_so:
+            raise
+        raise CliError(f"{error}; if it is a text, write {_TEXT}{name}") from error
     if stat.S_ISDIR(found.st_mode):
-        if is_meant:
+        if is_path or is_named_so:
             raise CliError(f"{name} is a directory, not a photo")
         return False
     return True

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 HELP = """
 Ask several models the same, and show their answers side by side.
 
-QUERY is what lookalike search takes: an image file, - for standard input, a text, or several of them with + and -. Of
-a text, every model must have learned words. Without --model the models of the library are compared, at most four.
+QUERY is what lookalike search takes: an image file, - for standard input, a text, or several of them with + and -. By
+text, only models that understand it can be compared. Without --model the models of the library are, at most four.
 
 Each list holds scores and paths, the most similar photo first; of copies one is shown. A score is what the model's
 metric says, and two models' scores cannot be compared: their order can. A photo that every list holds is marked *,
-and the last lines say how many there are, as a share of the longest list.
+and the last lines say how many there are, as a share of the longest list. The photo that was asked about is first in
+every list, and is not counted.
 
 \b
 Examples:

@@ -94,14 +94,14 @@ def question(
 
 
 def _asked(asked: dict[str, Any]) -> tuple[By, tuple[Term, ...]]:
-    kinds = [kind for kind in ("path", "id", "terms") if asked.get(kind) is not None]
-    if kinds == ["path"] and isinstance(asked["path"], str):
-        return "path", (Term(_file(asked)),)
-    if kinds == ["id"] and isinstance(asked["id"], str | int) and not isinstance(asked["id"], bool):
-        return "id", (Term(_photo(asked)),)
-    if kinds == ["terms"] and isinstance(asked["terms"], list):
-        terms = _terms(asked["terms"])
-        return ("text" if len(terms) == 1 and isinstance(terms[0].what, Text) else "terms"), terms
+    match [kind for kind in ("path", "id", "terms") if asked.get(kind) is not None]:
+        case ["path"]:
+            return "path", (Term(_file(asked)),)
+        case ["id"]:
+            return "id", (Term(_photo(asked)),)
+        case ["terms"] if isinstance(asked["terms"], list):
+            terms = _terms(asked["terms"])
+            return ("text" if len(terms) == 1 and isinstance(terms[0].what, Text) else "terms"), terms
     raise QueryError("bad_request", "the body must be an object with either a 'path', an 'id' or a list of 'terms'")
 
 
@@ -154,19 +154,17 @@ def _is_unicode(text: str) -> bool:
 
 def _file(given: dict[str, Any]) -> File:
     if not isinstance(given["path"], str):
-        raise QueryError("bad_request", "a term's 'path' must be the path of a file")
+        raise QueryError("bad_request", "a 'path' must be the path of a file")
     check_path(given["path"])
     return File(given["path"], whole_number(given, "size"), whole_number(given, "mtime_ns"))
 
 
 def _photo(given: dict[str, Any]) -> Photo:
-    # An int of thousands of digits cannot be written as a decimal number.
-    known = given["id"] if isinstance(given["id"], str) else ""
-    if isinstance(given["id"], int) and not isinstance(given["id"], bool):
-        known = str(given["id"]) if 0 <= given["id"] <= MAX_ID else "a number out of bounds"
-    if not known.isascii() or not known.isdigit() or len(known) > len(str(MAX_ID)) or int(known) > MAX_ID:
-        raise QueryError("bad_request", f"{known[:40]!r} is no photo's id; ids are the numbers that results carry")
-    return Photo(int(known))
+    # A bool is an int for Python, and written in letters.
+    digits = str(given["id"]) if isinstance(given["id"], str | int) else type(given["id"]).__name__
+    if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(MAX_ID)) or int(digits) > MAX_ID:
+        raise QueryError("bad_request", f"{digits[:40]!r} is no photo's id; ids are the numbers that results carry")
+    return Photo(int(digits))
 
 
 def _picture(given: dict[str, Any]) -> Picture:

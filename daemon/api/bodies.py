@@ -17,7 +17,6 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise QueryError("bad_request", "the body is not JSON") from error
     if not isinstance(value, dict):
         raise QueryError("bad_request", "the body must be a JSON object")
-    check_path(str(value.get("path")))
     return value
 
 

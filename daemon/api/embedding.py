@@ -72,8 +72,8 @@ class Embedding:
     def understands_text(self, collection: Collection) -> bool:
         return collection.version in self._texts
 
-    def of(self, what: What) -> Embedded:
-        """Return a term ready to be compared; QueryError where the library does not know the file that it names."""
+    def of(self, what: What, name: str) -> Embedded:
+        """Return a term, `name` in sentences, ready to be compared; QueryError where the library does not know its file."""
         match what:
             case Text(text):
                 return _Words(self, text)
@@ -82,7 +82,7 @@ class Embedding:
             case File():
                 return self._file(what)
             case Picture(data):
-                return self._picture(data)
+                return self._picture(data, name)
 
     def _file(self, file: File) -> _Stored:
         photo = self._search.photo_at(file.path, file.size, file.mtime_ns)
@@ -91,21 +91,21 @@ class Embedding:
             raise QueryError("not_in_library", sentence)
         return _Stored(self._index, photo, file.path)
 
-    def _picture(self, data: bytes) -> _Picture:
+    def _picture(self, data: bytes, name: str) -> _Picture:
         photo = photo_id(blake3.blake3(data).hexdigest())
         known = self._index.mappings.known([photo])[0]
-        return _Picture(self, data, photo if known else None)
+        return _Picture(self, data, name, photo if known else None)
 
     def stored(self, collection: Collection, photo: int) -> NDArray[np.float32] | None:
         return self._index.vectors.get(collection.name, photo)
 
-    def decoded(self, data: bytes) -> Image.Image:
+    def decoded(self, data: bytes, name: str) -> Image.Image:
         # At the scale at which photos are decoded to be indexed.
         min_side = max(encoder.min_side for encoder in tuple(self._encoders.values()))
         try:
-            return decode(data, "the query", min_side=min_side, max_pixels=self._max_pixels).image
+            return decode(data, name, min_side=min_side, max_pixels=self._max_pixels).image
         except PhotoError as error:
-            raise QueryError("not_an_image", f"the query cannot be used: {error.reason.rstrip('.')}") from error
+            raise QueryError("not_an_image", f"{name} cannot be used: {error.reason.rstrip('.')}") from error
 
     def encoder(self, collection: Collection) -> QueryEncoder:
         return _live(self._encoders.get(collection.version), collection)
@@ -141,9 +141,10 @@ class _Stored:
 class _Picture:
     """Any image by its bytes: decoded at most once, and encoded at most once by each graph."""
 
-    def __init__(self, embedding: Embedding, data: bytes, photo: int | None) -> None:
+    def __init__(self, embedding: Embedding, data: bytes, name: str, photo: int | None) -> None:
         self._embedding = embedding
         self._data = data
+        self._name = name
         self.photo = photo
         self._image: Image.Image | None = None
         self._rows: dict[str, NDArray[np.float32]] = {}
@@ -154,7 +155,7 @@ class _Picture:
         if collection.version not in self._rows:
             encoder = self._embedding.encoder(collection)
             if self._image is None:
-                self._image = self._embedding.decoded(self._data)
+                self._image = self._embedding.decoded(self._data, self._name)
             self._rows.update(encoder.encode_query(encoder.preprocess(self._image)))
         return self._rows[collection.version]
 

@@ -63,7 +63,10 @@ class Queries:
         if not 1 <= question.limit <= self._max_limit:
             raise QueryError("bad_request", f"the limit must be between 1 and {self._max_limit}")
         collections = self._choice.collections(question)
-        terms = [self._embedding.of(term.what) for term in question.terms]
+        terms = [
+            self._embedding.of(term.what, "the query" if len(question.terms) == 1 else f"term {number}")
+            for number, term in enumerate(question.terms, start=1)
+        ]
         asked = terms[0].photo if question.lone else None
         vectors = [_query_vector(question, terms, collection) for collection in collections]
         is_fused = question.fuse or len(collections) > 1

@@ -84,10 +84,6 @@ class Index:
     def _names(self) -> list[str]:
         return [collection.name for collection in self.collections]
 
-    @property
-    def _names(self) -> list[str]:
-        return [collection.name for collection in self.collections]
-
     def close(self) -> None:
         self.vectors.close()
         self.mappings.close()

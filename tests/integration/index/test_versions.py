@@ -36,7 +36,7 @@ class Library:
 
     def __init__(self, index: Index, photos: Any) -> None:
         self.first = index
-        self.photos = photos
+        self.photos: Any = photos
         self.models = Models()
 
     def collection(self, version: str, model: str = "one") -> Collection:
@@ -56,7 +56,8 @@ class Library:
         index.commit([self.encoded(f"/p/{name}", name, versions) for name in names])
 
     def encoded(self, path: str, content: str, versions: list[str]) -> Encoded:
-        return replace(self.photos.add(path, content), vectors=dict.fromkeys(versions, self.photos.vector(content)))
+        encoded: Encoded = self.photos.add(path, content)
+        return replace(encoded, vectors=dict.fromkeys(versions, self.photos.vector(content)))
 
     def fill(self, index: Index, *names: str) -> None:
         """Add what is known already by those versions that lack it."""

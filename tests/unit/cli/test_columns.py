@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.report.columns import cells, padded, shortened
@@ -27,6 +27,7 @@ def test_padding_counts_columns_and_not_characters() -> None:
     assert padded("boat", 2) == "boat"
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(1, 40))
 def test_no_text_is_wider_than_its_column(text: str, width: int) -> None:
     short = shortened(text, width)

@@ -183,7 +183,7 @@ def test_an_empty_library_is_said_aloud_and_is_no_error(
         ("missing.jpg", "missing.jpg does not exist"),
         (".", ". is a directory, not a photo"),
         ("", "a term of the query is empty: it must be an image file or a text"),
-        ("photo.jpg/x", "photo.jpg/x cannot be read: not a directory"),
+        ("photo.jpg/x.jpg", "photo.jpg/x.jpg cannot be read: not a directory"),
         ("a\x1bb.jpg", "a\\x1bb.jpg does not exist"),
         ("red and/or blue", "red and/or blue does not exist; if it is a text, write text:red and/or blue"),
     ],

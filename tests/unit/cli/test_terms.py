@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.errors import CliError
@@ -63,11 +63,11 @@ def test_a_term_is_an_image_where_it_names_one_and_else_a_text(directory: Path, 
         ("cat.jpg", "cat.jpg does not exist"),
         ("CAT.HEIC", "CAT.HEIC does not exist"),
         ("2:cat.jpg", "cat.jpg does not exist"),
-        ("holiday/cat", "holiday/cat does not exist"),
+        ("holiday/cat.jpg", "holiday/cat.jpg does not exist"),
         ("black/white photo", "black/white photo does not exist; if it is a text, write text:black/white photo"),
         ("holiday/", "holiday/ is a directory, not a photo"),
         ("..", ".. is a directory, not a photo"),
-        ("boat.jpg/x", "boat.jpg/x cannot be read: not a directory"),
+        ("boat.jpg/x.jpg", "boat.jpg/x.jpg cannot be read: not a directory"),
         ("", "a term of the query is empty: it must be an image file or a text"),
         (" \n", "a term of the query is empty: it must be an image file or a text"),
         ("text:", "a term of the query is empty: it must be an image file or a text"),
@@ -113,6 +113,7 @@ def test_what_does_not_read_as_terms_is_wrong_usage(arguments: list[str], compla
         parse(arguments)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("+-"), WEIGHTS, WORDS), min_size=1, max_size=16))
 def test_any_texts_with_any_weights_are_read_back(parts: list[tuple[str, tuple[str, float], str]]) -> None:
     arguments = [argument for sign, (weight, _), text in parts for argument in (sign, f"{weight}:text:{text}")]
@@ -126,6 +127,7 @@ def test_any_texts_with_any_weights_are_read_back(parts: list[tuple[str, tuple[s
     )
 
 
+@settings(deadline=None)
 @given(st.text().filter(lambda text: "\0" not in text))
 def test_any_argument_is_a_term_or_an_error_for_a_person(argument: str) -> None:
     with contextlib.suppress(CliError, typer.BadParameter):
