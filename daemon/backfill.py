@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PORTION = 256
-"""Paths that are put at once; as many may be pending when the next are."""
+PORTION = 32
+"""Paths that are put at once, when fewer are pending: whoever waits for a photo that was just saved waits for them too."""
 RETRY_SECONDS = 60.0
 """When to try again what could not be encoded: its disk is away, say."""
 
