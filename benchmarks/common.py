@@ -98,7 +98,7 @@ def places() -> Iterator[Places]:
 
 def model(where: Places) -> Model:
     """Return the default model, built where it was not."""
-    return prepare(load_spec(paths.shipped("models") / f"{MODEL}.yaml"), where.cache)
+    return prepare(load_spec(paths.shipped("models") / f"{MODEL}.yaml"), where.cache, where.cache)
 
 
 def command(name: str) -> str:
@@ -296,6 +296,7 @@ def index_of(where: Places, name: str) -> Iterator[Index]:
     described, keys = model(where), Keys(LIBRARY)
     collection = Collection(
         described.spec.name,
+        described.version,
         keys.collection(described.spec.name, described.fingerprint),
         keys.alias(described.spec.name),
         described.spec.output.dim,

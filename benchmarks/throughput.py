@@ -78,7 +78,7 @@ def main() -> None:
 
 def _compare(where: Places, folder: Path, files: Sequence[Path], rounds: int) -> dict[str, list[Speed]]:
     cores = all_cores()
-    pooled, threaded = Encoder(model(where), threads=1), Encoder(model(where), threads=cores)
+    pooled, threaded = Encoder([model(where)], threads=1), Encoder([model(where)], threads=cores)
     sides: dict[str, list[Speed]] = {"daemon": [], "pool": [], "sequential": []}
     for number in range(rounds):
         sides["daemon"].append(_daemon(where, f"data-{number}", folder, len(files)))

@@ -20,6 +20,23 @@ class Match(TypedDict):
     format: str
     taken_at: str
     bytes: int
+    ranks: NotRequired[dict[str, int]]
+
+
+class SearchQuery(TypedDict):
+    """What was asked; `id` is that of the one photo that was asked about, where the library knows it."""
+
+    by: Literal["path", "id", "bytes", "text", "terms"]
+    id: str | None
+
+
+class Answered(TypedDict):
+    """A model that answered: it knows `photos` of those of the library so far."""
+
+    name: str
+    metric: str
+    photos: int
+    of: int
 
 
 class SearchAnswer(TypedDict):
@@ -28,8 +45,36 @@ class SearchAnswer(TypedDict):
     schema: int
     model: str
     metric: str
+    query: SearchQuery
+    models: NotRequired[list[Answered]]
     took_ms: float
     results: list[Match]
+
+
+class PairOverlap(TypedDict):
+    """How many photos the lists of two models have in common, and what share of the longest list that is."""
+
+    models: list[str]
+    photos: int
+    share: float
+
+
+class Overlap(TypedDict):
+    """How many of `of` photos, the length of the longest list, all lists have in common, and which."""
+
+    photos: int
+    of: int
+    share: float
+    ids: list[str]
+    pairs: list[PairOverlap]
+
+
+class ComparisonAnswer(TypedDict):
+    """What `lookalike compare --json` prints: an answer for each model, and how far they agree."""
+
+    schema: int
+    models: list[SearchAnswer]
+    overlap: Overlap
 
 
 class Folder(TypedDict):
@@ -63,16 +108,26 @@ class Walk(TypedDict):
 
 
 class Model(TypedDict):
-    """One encoder and how many photos its collection holds."""
+    """One model: the collection that answers for it has vectors of `photos`, its newest version of `built`."""
 
     name: str
     dim: int
     metric: str
     collection: str
     photos: int
-    provider: str
     of: NotRequired[int]
-    state: NotRequired[str]
+    state: NotRequired[Literal["complete", "filling", "rebuilding"]]
+    built: NotRequired[int]
+    text: NotRequired[bool]
+    provider: str
+
+
+class RetiredModel(TypedDict):
+    """A model that is no longer configured, whose vectors are still there."""
+
+    name: str
+    collection: str
+    photos: int
 
 
 class Store(TypedDict):
@@ -90,7 +145,7 @@ class StatusAnswer(TypedDict):
 
     schema: int
     version: str
-    state: Literal["up to date", "indexing", "degraded", "starting"]
+    state: Literal["up to date", "indexing", "filling", "degraded", "starting"]
     reasons: list[str]
     uptime_seconds: float
     library: str
@@ -107,6 +162,7 @@ class StatusAnswer(TypedDict):
     last_reconcile: Reconciliation | None
     reconcile: NotRequired[Walk | None]
     models: list[Model]
+    retired_models: NotRequired[list[RetiredModel]]
     stores: list[Store]
 
 

@@ -11,7 +11,7 @@ from cli.errors import CliError, RefusedError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -41,14 +41,17 @@ class Reply(NamedTuple, Generic[AnswerT_co]):
 
 
 class Query(NamedTuple):
-    """What is asked about a photo: at most how many photos, by which model; None is the daemon's own choice."""
+    """At most how many photos are asked for, of which models, and how several are fused; the rest is the daemon's choice."""
 
     limit: int | None = None
-    model: str | None = None
+    models: tuple[str, ...] = ()
+    fuse: str | None = None
 
     def target(self) -> str:
         """Return the request target."""
-        fields = {name: str(value) for name, value in (("limit", self.limit), ("model", self.model)) if value}
+        fields = [("limit", str(self.limit))] if self.limit else []
+        fields += [("model", model) for model in self.models]
+        fields += [("fuse", self.fuse)] if self.fuse else []
         return "/v1/search" + ("?" + urlencode(fields, errors="surrogateescape") if fields else "")
 
 
@@ -86,6 +89,10 @@ class Client:
     def search_path(self, path: str, stat: os.stat_result, query: Query) -> Reply[SearchAnswer]:
         """Ask by the vector stored for `path`; RefusedError("not_in_library") when it is unknown or has changed since."""
         return self._post(query.target(), {"path": path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
+
+    def search_terms(self, terms: Sequence[Mapping[str, object]], query: Query) -> Reply[SearchAnswer]:
+        """Ask by a combination; RefusedError("not_in_library") as for search_path, RefusedError("no_text_model") for a text."""
+        return self._post(query.target(), {"terms": terms})
 
     def search_bytes(self, chunks: Iterator[bytes], size: int | None, query: Query) -> Reply[SearchAnswer]:
         """Ask by an image's bytes; of unknown size (None) they travel in chunked transfer encoding."""

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import output
-from cli.commands import deletions, failures, models, search, status, sync, verify
+from cli.commands import compare, deletions, failures, models, search, status, sync, verify
 from cli.errors import CliError, OutputClosedError
 from daemon import __version__
 
@@ -18,6 +18,7 @@ Examples:
   lookaliked run ~/Pictures      watch a folder (in another terminal)
   lookalike status               see what it is doing
   lookalike search cat.jpg       find photos that look like this one
+  lookalike search "a red boat"  find photos that show this
   lookalike sync                 wait until all that is on disk is indexed
 
 \b
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command(help=search.HELP)(search.search)
+app.command(help=compare.HELP)(compare.compare)
 app.command(help=status.HELP)(status.status)
 app.command(help=sync.HELP)(sync.sync)
 app.command(help=verify.HELP)(verify.verify)

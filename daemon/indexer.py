@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import blake3
 
+from daemon.backfill import Backfill
 from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
 from daemon.encode.images import decode
 from daemon.errors import ModelError, PhotoError, StoreUnavailable
@@ -31,7 +32,7 @@ from daemon.index.mappings import Add, Bind, Fail, Remove
 from daemon.lifecycle import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -54,18 +55,29 @@ CHANGED_SECONDS = 0.2
 REWRITTEN_SECONDS = 60.0
 """How long before its event a file may have been written: what puts its mtime back afterwards sets its ctime."""
 TEND_SECONDS = 1.0
+FEED_SECONDS = 0.1
+"""The same while photos are encoded that lack a vector."""
+LIVE, BULK, BACKFILL = range(3)
+"""Whose turn it is first: what has just happened, what a walk has found, what another model knows already."""
 LAGS = 100
 
 
 class Encoder(Protocol):
-    """What the pipeline needs of a model."""
+    """What the pipeline needs of a graph, which may serve several models."""
 
     @property
-    def name(self) -> str: ...
+    def versions(self) -> tuple[str, ...]: ...
     @property
     def min_side(self) -> int: ...
-    def preprocess(self, image: Any) -> NDArray[np.float32]: ...
-    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
+    def preprocess(self, image: Any) -> NDArray[Any]: ...
+    def encode(self, inputs: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[np.float32]]: ...
+
+
+class Models(Protocol):
+    """The models that encode now."""
+
+    @property
+    def encoders(self) -> Sequence[Encoder]: ...
 
 
 class Territory(Protocol):
@@ -73,6 +85,7 @@ class Territory(Protocol):
 
     def admits(self, path: str) -> bool: ...
     def is_reachable(self, path: str, hint: Hint) -> bool: ...
+    def is_watched(self, path: str) -> bool: ...
     def rescan_all(self, reason: str) -> None: ...
     @property
     def walked(self) -> bool: ...
@@ -106,8 +119,10 @@ class _Task:
     rewritten: bool = field(compare=False, default=False)
     """Whether its content may be another although its stat is as recorded."""
     photo: PhotoInfo | None = field(compare=False, default=None)
-    inputs: dict[str, NDArray[np.float32]] = field(compare=False, default_factory=dict)
-    """What each model is fed that it still lacks a vector of, by the model's name."""
+    lacking: frozenset[str] = field(compare=False, default=frozenset())
+    """The versions of models in whose collections its photo's vector is not."""
+    inputs: dict[Encoder, NDArray[Any]] = field(compare=False, default_factory=dict)
+    """What each encoder is fed that serves one of them."""
 
 
 @dataclass(slots=True)
@@ -131,7 +146,7 @@ class Indexer:
     def __init__(
         self,
         index: Index,
-        encoders: Sequence[Encoder],
+        models: Models,
         pending: Pending,
         settle: Settle,
         territory: Territory,
@@ -143,17 +158,16 @@ class Indexer:
         max_pixels: int,
     ) -> None:
         self._index = index
-        self._encoders = {encoder.name: encoder for encoder in encoders}
+        self._models = models
         self._pending = pending
         self._settle = settle
         self._territory = territory
         self._batch_photos = batch_photos
         self._max_file_bytes = max_file_bytes
         self._max_pixels = max_pixels
-        self._min_side = max(encoder.min_side for encoder in encoders)
         self._order = itertools.count()
         self._to_load: queue.PriorityQueue[_Task] = queue.PriorityQueue()
-        photo_bytes = 4 * sum(3 * encoder.min_side**2 for encoder in encoders)
+        photo_bytes = 4 * sum(3 * encoder.min_side**2 for encoder in models.encoders)
         self._to_encode: queue.PriorityQueue[_Task] = queue.PriorityQueue(
             max(2 * batch_photos, queue_bytes // photo_bytes)
         )
@@ -167,6 +181,7 @@ class Indexer:
         self._tend_worker = Worker("tend", self._tend)
         self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
         self._to_collect = False
+        self.backfill = Backfill(index, pending, territory.is_watched)
         self._troubles = 0
         self.outage = Outage()
         self._recovering = False
@@ -221,7 +236,8 @@ class Indexer:
     def _task(self, path: str, hint: Hint, since: float) -> _Task:
         order = next(self._order)
         # The newest first: who saves a photo while thousands are copied in looks for that one.
-        return _Task(1, order, path, hint, since) if hint is Hint.FOUND else _Task(0, -order, path, hint, since)
+        bulk = hint is Hint.FOUND
+        return _Task(BULK if bulk else LIVE, order if bulk else -order, path, hint, since)
 
     def _look_at(self, tasks: list[_Task]) -> None:
         """Decide of each path, by the disk alone, what is to be done; nothing is handed on before all are decided."""
@@ -295,6 +311,7 @@ class Indexer:
         whole = self._index.encoded([record.photo for _, record in known])
         for (task, record), is_whole in zip(known, whole, strict=True):
             if not is_whole or task.rewritten:
+                task.lane = task.lane if task.rewritten else BACKFILL
                 yield task.path, _Decision.LOAD
             elif task.stat is None or task.stat == record.stat:
                 yield task.path, _Decision.NOTHING
@@ -310,16 +327,13 @@ class Indexer:
                 yield task.path, _Decision.NOTHING
 
     def _bind_to_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
-        """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it.
-
-        A photo that lacks a vector is read all the same: nothing else will look at it again.
-        """
+        """What is recorded under another path with the same inode, size and mtime was moved from there, or is a link to it."""
         found = list(self._origins(unknown))
-        whole = self._index.encoded([record.photo for _, _, record in found])
-        for (task, origin, record), is_whole in zip(found, whole, strict=True):
-            if is_whole:
-                moved_from = "" if _is_still(origin, record.stat) else origin
-                yield task.path, Bind(task.path, record.stat, record.photo, moved_from)
+        if not all(self._index.encoded([record.photo for _, _, record in found])):
+            self.backfill.wake()
+        for task, origin, record in found:
+            moved_from = "" if _is_still(origin, record.stat) else origin
+            yield task.path, Bind(task.path, record.stat, record.photo, moved_from)
 
     def _origins(self, unknown: list[_Task]) -> Iterator[tuple[_Task, str, FileRecord]]:
         stats = [task.stat for task in unknown if task.stat is not None]
@@ -377,12 +391,16 @@ class Indexer:
         if known is not None and not lacking:
             bound = task.record is not None and (task.record.photo, task.record.stat) == (identity, task.stat)
             return _Decision.NOTHING if bound else Bind(task.path, task.stat, identity)
-        decoded = decode(data, task.path, min_side=self._min_side, max_pixels=self._max_pixels)
+        encoders = [one for one in self._models.encoders if not lacking.isdisjoint(one.versions)]
+        # A photo is decoded for all models at once, at the scale that the largest input asks for.
+        min_side = max((one.min_side for one in self._models.encoders), default=1)
+        decoded = decode(data, task.path, min_side=min_side, max_pixels=self._max_pixels)
         task.photo = PhotoInfo(digest, decoded.width, decoded.height, decoded.format, decoded.taken_at, len(data))
         if not lacking:
             # The mapping was emptied, the vectors were not.
             return Encoded(Add(task.path, task.stat, task.photo), {})
-        task.inputs = {name: self._encoders[name].preprocess(decoded.image) for name in lacking}
+        task.lacking = lacking
+        task.inputs = {encoder: encoder.preprocess(decoded.image) for encoder in encoders}
         return None
 
     def _fail(self, task: _Task, reason: str) -> None:
@@ -433,16 +451,22 @@ class Indexer:
             self._hand_to_commit([(task, Encoded(Add(task.path, task.stat, task.photo), of_task))])
 
     def _vectors(self, tasks: list[_Task]) -> list[dict[str, NDArray[np.float32]]]:
-        """Return of each task a vector for each of its inputs, by the model's name."""
+        """Return of each task a vector for each version that its photo lacks one of."""
         vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in tasks]
-        for name, encoder in self._encoders.items():
-            wanted = [n for n, task in enumerate(tasks) if name in task.inputs]
-            rows = encoder.encode([tasks[n].inputs[name] for n in wanted]) if wanted else ()
-            for n, row in zip(wanted, rows, strict=True):
-                vectors[n][name] = row
+        for encoder in dict.fromkeys(encoder for task in tasks for encoder in task.inputs):
+            fed = [n for n, task in enumerate(tasks) if encoder in task.inputs]
+            for version, rows in encoder.encode([tasks[n].inputs[encoder] for n in fed]).items():
+                for n, row in zip(fed, rows, strict=True):
+                    if version in tasks[n].lacking:
+                        vectors[n][version] = row
         return vectors
 
     def _fail_encoding(self, task: _Task, error: ModelError) -> None:
+        if task.lane == BACKFILL:
+            # It stays in the index of the models that know it.
+            log.warning("%s has no vector of the model %s: %s", printable(task.path), error.name, error.reason)
+            self._pending.done(task.path)
+            return
         self._patiently(lambda: self._fail(task, f"the model {error.name} gives no vector for it: {error.reason}"))
 
     # Commit
@@ -530,13 +554,15 @@ class Indexer:
 
     def _tend(self) -> None:
         """Notice a store that is away or was emptied while nobody asked it, and mend what an outage left behind."""
-        while not self._stop.wait(TEND_SECONDS):
+        while not self._stop.wait(FEED_SECONDS if self.backfill.active else TEND_SECONDS):
             try:
                 if not self._index.in_order() or self.outage.reason:
                     self._recover()
                     log.info("the stores are back; comparing everything with the disk")
                     self._territory.rescan_all("a store was away")
-                elif self._to_collect and self._compared:
+                    continue
+                self.backfill.feed()
+                if self._to_collect and self._compared:
                     self._index.collect()
                     self._to_collect = False
             except StoreUnavailable as error:
@@ -568,9 +594,8 @@ class Indexer:
         troubles = self._troubles
         self._index.recover()
         self._to_collect = True
-        # One by one: what puts them all at once would keep the observer waiting for Redis.
-        for path in self._index.backlog():
-            self._pending.put(path, Hint.FOUND)
+        self.backfill.begin()
+        self.backfill.feed()
         if self._troubles == troubles:
             # What failed meanwhile may have been cut short behind the recovery's back: that takes another one.
             self.outage.reason = ""

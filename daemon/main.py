@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from daemon.api.status import Status, Store
     from daemon.config import Config
-    from daemon.encode.encoder import Encoder
+    from daemon.encode.live import LiveModels
+    from daemon.encode.models import Model
     from daemon.index.index import Index
     from daemon.indexer import Indexer
     from daemon.lifecycle import Service
@@ -84,10 +85,18 @@ def run(
             show_default=False,
         ),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model to describe photos by, in place of those in the configuration file; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Index what is there, report, and exit.")] = False,
 ) -> None:
     """Index the folders, then keep the index equal to them until stopped (Ctrl-C or SIGTERM)."""
-    status = _run(standard_error(), config, tuple(folders or ()), once=once)
+    status = _run(standard_error(), config, tuple(folders or ()), tuple(model or ()), once=once)
     logging.shutdown()
     raise typer.Exit(status)
 
@@ -109,11 +118,11 @@ def check_config(
     typer.echo(printable(f"{file} is good: {len(settings.folders)} folders, models {', '.join(settings.models)}"))
 
 
-def _run(console: Console, file: Path | None, folders: tuple[Path, ...], *, once: bool) -> int:
+def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
     """Return the exit status of a daemon's whole life."""
     _log_to(console, logging.INFO)
     try:
-        settings = _settings(file, folders)
+        settings = _settings(file, folders, models)
     except ConfigError as error:
         console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         return EXIT_CONFIG
@@ -136,10 +145,10 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], *, once
     return 0
 
 
-def _settings(file: Path | None, folders: tuple[Path, ...]) -> Config:
+def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...]) -> Config:
     if file is None and paths.config_file().exists():
         file = paths.config_file()
-    settings = configuration.load(file, folders)
+    settings = configuration.load(file, folders, models=models)
     missing = configuration.missing_folders(settings) if folders else []
     if missing:
         # Somebody is there to mend what they have just typed; a configured disk may come later.
@@ -188,7 +197,7 @@ class _Built:
     indexer: Indexer
     pending: Pending
     index: Index
-    encoders: dict[str, Encoder]
+    models: LiveModels
 
 
 class Daemon:
@@ -211,9 +220,10 @@ class Daemon:
                 # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
                 signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_data_dir()
-        encoders = _build_encoders(settings)
+        models = _prepare(settings)
+        live = _load(models, settings)
         redis, milvus = self._start_stores()
-        self._built = self._start_parts(encoders, redis, milvus)
+        self._built = self._start_parts(models, live, redis, milvus)
         log.info(
             "lookaliked %s answers at %s; its data is in %s",
             daemon.__version__,
@@ -280,7 +290,7 @@ class Daemon:
             self._services.start(server)
         return redis, milvus
 
-    def _start_parts(self, encoders: dict[str, Encoder], redis: Store, milvus: Store) -> _Built:
+    def _start_parts(self, models: list[Model], live: LiveModels, redis: Store, milvus: Store) -> _Built:
         from daemon.api import app as routes  # noqa: PLC0415
         from daemon.api.queries import Queries  # noqa: PLC0415
         from daemon.api.server import Server  # noqa: PLC0415
@@ -299,7 +309,7 @@ class Daemon:
         from daemon.watch.watcher import Watcher  # noqa: PLC0415
 
         settings = self._settings
-        index = _build_index(settings, encoders, redis, milvus)
+        index = _build_index(settings, models, live, redis, milvus)
         settle = Settle(settings.watch.settle_seconds, settings.watch.pause_seconds)
         pending = Pending(settle)
         filters = Filters(settings.watch.ignore, EXTENSIONS)
@@ -316,7 +326,7 @@ class Daemon:
         )
         indexer = Indexer(
             index,
-            tuple(encoders.values()),
+            live,
             pending,
             settle,
             watcher,
@@ -333,19 +343,18 @@ class Daemon:
             indexer=indexer,
             watcher=watcher,
             pending=pending,
-            encoders=encoders,
+            models=live,
             stores=(redis, milvus),
         )
-
-        def is_shown(path: str) -> bool:
-            return watcher.folder_of(path) is not None
-
-        search = Search(index, is_shown)
+        search = Search(index, watcher.is_watched)
         queries = Queries(
             index,
             search,
-            encoders,
+            live.by_version,
+            live.texts,
             watcher.is_unverified,
+            text_models=_by_preference(models),
+            text_candidates=_text_candidates,
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
@@ -357,11 +366,12 @@ class Daemon:
             OwnBytes(
                 index,
                 search,
-                tuple(encoders.values()),
+                live,
                 max_pixels=settings.limits.max_pixels,
                 max_limit=settings.search.max_limit,
-                is_shown=is_shown,
+                is_shown=watcher.is_watched,
             ),
+            lambda model: model in indexer.backfill.models,
         )
         application = routes.build(
             queries,
@@ -375,7 +385,7 @@ class Daemon:
         # last, so that the API does not wait for a verification when it stops.
         for service in (indexer, watcher, Server(application, settings.socket_path), verifier):
             self._services.start(service)
-        return _Built(status, indexer, pending, index, encoders)
+        return _Built(status, indexer, pending, index, live)
 
     # Telling
 
@@ -396,12 +406,28 @@ class Daemon:
 
     def _report_once(self) -> None:
         assert self._built is not None  # noqa: S101 - for the type checker
-        encoded = sum(encoder.encoded for encoder in self._built.encoders.values())
+        encoded = sum(encoder.encoded for encoder in self._built.models.encoders)
         log.info("encoded %d photos; %d changes were written", encoded, self._built.indexer.committed)
         for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
             log.warning("not indexed: %s: %s", failure.path, failure.reason)
         for reason in self._built.status.reasons():
             log.warning("the index may differ from the disk: %s", reason)
+
+
+def _by_preference(models: list[Model]) -> list[str]:
+    """Return the models that understand words, those first that understand sentences."""
+    from daemon.encode.specs import Words  # noqa: PLC0415
+
+    able = [model.spec for model in models if model.spec.text]
+    return [spec.name for spec in sorted(able, key=lambda spec: isinstance(spec.projection, Words))]
+
+
+def _text_candidates() -> list[str]:
+    """Return the shipped models that would understand words."""
+    from daemon.encode.models import load_spec  # noqa: PLC0415
+
+    specs = [load_spec(file) for file in sorted(paths.shipped("models").glob("*.yaml"))]
+    return [spec.name for spec in specs if spec.text]
 
 
 def _count(number: int, noun: str) -> str:
@@ -412,21 +438,25 @@ def _threads(settings: Config) -> int:
     return settings.encode.threads or len(os.sched_getaffinity(0))
 
 
-def _build_encoders(settings: Config) -> dict[str, Encoder]:
-    from daemon.encode.encoder import Encoder  # noqa: PLC0415
+def _prepare(settings: Config) -> list[Model]:
     from daemon.encode.models import load_spec, prepare  # noqa: PLC0415
 
+    return [prepare(load_spec(_spec_file(name)), settings.cache_dir, settings.models_dir) for name in settings.models]
+
+
+def _load(models: list[Model], settings: Config) -> LiveModels:
+    from daemon.encode.live import LiveModels  # noqa: PLC0415
+    from daemon.encode.providers import Provider  # noqa: PLC0415
+
     started = time.monotonic()
-    # One thread a call and as many calls at once as there are threads: with other work on the machine, faster than one call
-    # that is waited for by several threads.
-    encoders = [
-        Encoder(prepare(load_spec(_spec_file(name)), settings.cache_dir), threads=1) for name in settings.models
-    ]
+    encode = settings.encode
+    provider = Provider(encode.provider, encode.provider_options, encode.allow_fallback)
+    live = LiveModels(models, settings.cache_dir, provider)
     log.debug("models are ready after %.1f s", time.monotonic() - started)
-    return {encoder.name: encoder for encoder in encoders}
+    return live
 
 
-def _build_index(settings: Config, encoders: dict[str, Encoder], redis: Store, milvus: Store) -> Index:
+def _build_index(settings: Config, models: list[Model], live: LiveModels, redis: Store, milvus: Store) -> Index:
     from daemon.index.index import Collection, Index  # noqa: PLC0415
     from daemon.index.keys import Keys  # noqa: PLC0415
     from daemon.index.mappings import Mappings  # noqa: PLC0415
@@ -446,15 +476,16 @@ def _build_index(settings: Config, encoders: dict[str, Encoder], redis: Store, m
     )
     collections = [
         Collection(
-            encoder.name,
-            keys.collection(encoder.name, encoder.fingerprint),
-            keys.alias(encoder.name),
-            encoder.dim,
-            encoder.metric,
+            model.spec.name,
+            model.version,
+            keys.collection(model.spec.name, model.fingerprint),
+            keys.alias(model.spec.name),
+            model.spec.output.dim,
+            model.spec.metric,
         )
-        for encoder in encoders.values()
+        for model in models
     ]
-    return Index(mappings, vectors, collections)
+    return Index(mappings, vectors, collections, live)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,8 @@ def list_models(
         _print_json({"models": models})
     else:
         output.lines(model_lines(models, colour=output.colour_wanted()))
+        if any(model["state"] in {"not pulled", "not installed"} for model in models):
+            output.notice("lookalike models pull NAME fetches what is not here yet")
 
 
 @app.command("show", help=_SHOW_HELP)
@@ -195,7 +197,9 @@ def try_model(
         installation = _installation(config)
         model = installation.prepare(installation.catalogue.load(name))
         cores = len(os.sched_getaffinity(0))
-        measured = measure(model, photos or (), threads=cores, max_pixels=installation.max_pixels)
+        measured = measure(
+            model, photos or (), threads=cores, max_pixels=installation.max_pixels, provider=installation.provider
+        )
     for sentence in measured.unreadable:
         output.notice(sentence)
     if as_json:
@@ -236,10 +240,14 @@ def remove(
 @contextmanager
 def _sentences() -> Iterator[None]:
     """Turn what the daemon's parts raise on purpose into an error of the command."""
-    from daemon.catalogue import LookalikeError  # noqa: PLC0415 - as above
+    from daemon.catalogue import ConfigError, LookalikeError  # noqa: PLC0415 - as above
 
     try:
         yield
+    except ConfigError as error:
+        for problem in error.problems[:-1]:
+            output.notice(f"{error.source}: {problem}")
+        raise CliError(f"{error.source}: {error.problems[-1]}") from error
     except LookalikeError as error:
         raise CliError(str(error)) from error
 

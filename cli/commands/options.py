@@ -29,6 +29,18 @@ TimeoutSeconds = Annotated[
 ]
 WaitSeconds = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Wait at most so long.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the daemon's answer as JSON (schema 1).")]
+Terms = Annotated[
+    list[str],
+    typer.Argument(metavar="QUERY...", help="An image file, - for standard input, or a text; more with + and -."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many photos. [default: the daemon's, 10]"),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="NAME", help="Ask this model; may be repeated. [default: the daemon's choice]"),
+]
 Null = Annotated[bool, typer.Option("--null", "-0", help="With --paths: end each path with NUL instead of a newline.")]
 
 

@@ -12,8 +12,9 @@ Say what the daemon is doing.
 That is whether the index is up to date, which folders are watched and how, what is pending, and how the models and
 the stores are.
 
-The first line is the state: up to date, indexing, starting, or degraded with the reasons below it. The exit code is 0
-whenever the daemon answers; scripts read "state" from --json.
+The first line is the state: up to date, indexing, filling, starting, or degraded with the reasons below it. While it is
+filling, the index equals the disk but for photos that a new model has not encoded yet. The exit code is 0 whenever the
+daemon answers; scripts read "state" from --json.
 """
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cli.report.text import Paint, count, duration, printable
+from cli.report.text import Paint, count, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MEGABYTE = 1e6
-_COLOURS: dict[str, Any] = {"ready": "green", "not pulled": "yellow", "not installed": "yellow", "broken": "red"}
+_COLOURS: dict[str, Any] = {
+    "ready": "green",
+    "not pulled": "yellow",
+    "not installed": "yellow",
+    "no file": "yellow",
+    "broken": "red",
+}
 
 
 def model_lines(models: Sequence[Mapping[str, Any]], *, colour: bool) -> list[str]:
@@ -25,7 +31,7 @@ def model_lines(models: Sequence[Mapping[str, Any]], *, colour: bool) -> list[st
             lines.append(f"  {printable(model['summary'])}")
         if model["dim"] is not None:
             lines.append(f"  {_facts(model)}")
-        if model["reason"]:
+        if model["state"] == "broken":
             lines.append(f"  {printable(model['reason'])}")
     return lines
 
@@ -55,7 +61,7 @@ def measurement_lines(answer: Mapping[str, Any]) -> list[str]:
         f"memory               {memory / _MEGABYTE:,.0f} MB for the model, {answer['memory_after'] / _MEGABYTE:,.0f} MB in all",
     ]
     if answer["text_seconds"] is not None:
-        lines.append(f"text                 {duration(answer['text_seconds'])} for a query")
+        lines.append(f"text                 {1000 * answer['text_seconds']:,.1f} ms for a query")
     for path, neighbours in answer["neighbours"].items():
         lines += ["", printable(path)]
         lines += [f"  {one['score']:.3f}  {printable(one['path'])}" for one in neighbours]

@@ -9,9 +9,14 @@ from cli.report.text import Colour, Paint, age, count, duration, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cli.answers import Folder, Model, Reconciliation, StatusAnswer, Store, Walk
+    from cli.answers import Folder, Model, Reconciliation, RetiredModel, StatusAnswer, Store, Walk
 
-_STATE_COLOURS: dict[str, Colour] = {"up to date": "green", "indexing": "yellow", "starting": "yellow"}
+_STATE_COLOURS: dict[str, Colour] = {
+    "up to date": "green",
+    "filling": "green",
+    "indexing": "yellow",
+    "starting": "yellow",
+}
 _LABEL_WIDTH = 11
 
 
@@ -31,6 +36,8 @@ def status_lines(status: StatusAnswer, *, now: float, colour: bool) -> list[str]
 def _headline(status: StatusAnswer) -> str:
     if status["state"] == "indexing":
         return f"indexing, {status['pending']:,} to go"
+    if status["state"] == "filling":
+        return "up to date, and encoding what a model still lacks"
     return printable(status["state"])
 
 
@@ -48,7 +55,8 @@ def _sections(status: StatusAnswer, now: float, paint: Paint) -> Iterator[tuple[
         yield "comparing", [_walk(walk)]
     if status["last_reconcile"] is not None:
         yield "compared", [_reconciliation(status["last_reconcile"], now)]
-    yield "models", [_model(model, status["photos"]) for model in status["models"]]
+    models = [_model(model, status["photos"]) for model in status["models"]]
+    yield "models", models + [_retired(model) for model in status.get("retired_models", ())]
     yield "stores", [_store(store, paint) for store in status["stores"]]
     yield "data", [printable(status["data_dir"])]
     yield "daemon", [_daemon(status)]
@@ -100,7 +108,19 @@ def _reconciliation(reconciliation: Reconciliation, now: float) -> str:
 def _model(model: Model, photos: int) -> str:
     held = count(photos, "photo") if model["photos"] == photos else f"{model['photos']:,} of {count(photos, 'photo')}"
     provider = printable(model["provider"]).removesuffix("ExecutionProvider")
-    return f"{printable(model['name'])}: {held}, {model['dim']} dimensions, {printable(model['metric'])}, on {provider}"
+    text = ", understands words" if model.get("text") else ""
+    what = f"{model['dim']} dimensions, {printable(model['metric'])}, on {provider}{text}"
+    rebuilt = f"; its earlier version answers, the new one has {model['built']:,}" if _is_rebuilding(model) else ""
+    return f"{printable(model['name'])}: {held}, {what}{rebuilt}"
+
+
+def _is_rebuilding(model: Model) -> bool:
+    return model.get("state") == "rebuilding"
+
+
+def _retired(model: RetiredModel) -> str:
+    name = printable(model["name"])
+    return f"{name}: {count(model['photos'], 'vector')}, no longer in use; lookalike models remove {name} frees them"
 
 
 def _store(store: Store, paint: Paint) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
-import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -17,7 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
-from daemon.api import schema
+from daemon.api import asking, schema
+from daemon.api.bodies import check_path, flag, json_object, path_in
 from daemon.errors import ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ ERRORS = {
     "unknown_model": 404,
     "method_not_allowed": 405,
     "busy": 409,
+    "model_in_use": 409,
     "too_large": 413,
     "not_an_image": 422,
+    "no_text_model": 422,
     "internal": 500,
     "unavailable": 503,
 }
@@ -73,6 +75,7 @@ def build(
             Route("/v1/deletions", routes.deletions, methods=["GET"]),
             Route("/v1/deletions/approve", routes.approve, methods=["POST"]),
             Route("/v1/deletions/reject", routes.reject, methods=["POST"]),
+            Route("/v1/models/remove", routes.remove_model, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/v1/verify", routes.verify, methods=["POST"]),
         ],
@@ -106,13 +109,17 @@ class _Routes:
         self._default_limit = default_limit
 
     async def search(self, request: Request) -> Response:
-        limit, model = self._limit(request), request.query_params.get("model", "")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        ask = partial(
+            asking.question,
+            is_json=kind == "application/json",
+            limit=self._limit(request),
+            # As a form's empty field, an empty name names none.
+            models=[name for name in request.query_params.getlist("model") if name],
+            fuse=request.query_params.get("fuse"),
+        )
         body = await self._body(request)
-        if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
-            answer = await run_in_threadpool(self._search_stored, body, limit, model)
-        else:
-            answer = await run_in_threadpool(self._queries.by_bytes, body, limit=limit, model=model)
-        return _respond(answer)
+        return _respond(await run_in_threadpool(lambda: self._queries.answer(ask(body))))
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
         return _respond(await run_in_threadpool(self._status.answer))
@@ -128,7 +135,7 @@ class _Routes:
 
     async def sync(self, request: Request) -> Response:
         seconds = _seconds(request.query_params.get("timeout"))
-        path = _text(await self._object(request), "path")
+        path = path_in(await self._object(request), "path")
         deadline = time.monotonic() + seconds
         sync = await run_in_threadpool(self._upkeep.begin_sync, path)
         complete = await _wait(sync, deadline, request)
@@ -138,38 +145,34 @@ class _Routes:
         return await self._told(self._upkeep.failures, _asked_path(request, "path"))
 
     async def retry(self, request: Request) -> Response:
-        return await self._told(self._upkeep.retry, _text(await self._object(request), "path"))
+        return await self._told(self._upkeep.retry, path_in(await self._object(request), "path"))
 
     async def deletions(self, request: Request) -> Response:
         return await self._told(self._upkeep.deletions, _asked_path(request, "folder"))
 
     async def approve(self, request: Request) -> Response:
-        return await self._told(self._upkeep.approve, _text(await self._object(request), "folder", needed=True))
+        return await self._told(self._upkeep.approve, path_in(await self._object(request), "folder", needed=True))
 
     async def reject(self, request: Request) -> Response:
-        return await self._told(self._upkeep.reject, _text(await self._object(request), "folder", needed=True))
+        return await self._told(self._upkeep.reject, path_in(await self._object(request), "folder", needed=True))
+
+    async def remove_model(self, request: Request) -> Response:
+        model = (await self._object(request)).get("model")
+        if not isinstance(model, str) or not model:
+            raise QueryError("bad_request", "the body must be an object with a 'model', which is a name")
+        return await self._told(self._upkeep.free_model, model)
 
     async def _told(self, answer: Callable[[str], schema.Answer], path: str) -> Response:
         return _respond(await run_in_threadpool(answer, path))
 
     async def _object(self, request: Request) -> dict[str, Any]:
-        return _json_object(await self._body(request) or b"{}")
+        return json_object(await self._body(request) or b"{}")
 
     async def verify(self, request: Request) -> Response:
-        asked = _json_object(await self._body(request))
-        deep, repair = _flag(asked, "deep"), _flag(asked, "repair")
+        asked = json_object(await self._body(request))
+        deep, repair = flag(asked, "deep"), flag(asked, "repair")
         report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
         return _respond(schema.VerifyAnswer.model_validate(report))
-
-    def _search_stored(self, body: bytes, limit: int, model: str) -> schema.SearchAnswer:
-        asked = _json_object(body)
-        path, photo = asked.get("path"), asked.get("id")
-        if isinstance(path, str) and photo is None:
-            size, mtime_ns = _whole_number(asked, "size"), _whole_number(asked, "mtime_ns")
-            return self._queries.by_path(path, size, mtime_ns, limit=limit, model=model)
-        if isinstance(photo, str | int) and not isinstance(photo, bool) and path is None:
-            return self._queries.by_id(str(photo), limit=limit, model=model)
-        raise QueryError("bad_request", "the body must be an object with either a 'path' or an 'id'")
 
     def _limit(self, request: Request) -> int:
         given = request.query_params.get("limit")
@@ -223,51 +226,8 @@ def _asked_path(request: Request, key: str) -> str:
     """Return a path from the query string, whose escapes stand for the bytes of the name."""
     fields = parse_qs(request.url.query, errors="surrogateescape")
     path = fields.get(key, [""])[-1]
-    _check_path(path)
+    check_path(path)
     return path
-
-
-def _text(asked: dict[str, Any], key: str, *, needed: bool = False) -> str:
-    value = asked.get(key, "")
-    if not isinstance(value, str) or (needed and not value):
-        raise QueryError("bad_request", f"the body must be an object with a {key!r}, which is a path")
-    _check_path(value)
-    return value
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise QueryError("bad_request", "the body is not JSON") from error
-    if not isinstance(value, dict):
-        raise QueryError("bad_request", "the body must be a JSON object")
-    _check_path(str(value.get("path")))
-    return value
-
-
-def _check_path(path: str) -> None:
-    try:
-        possible = b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        # A surrogate that stands for no byte: see Answer.json_bytes.
-        possible = False
-    if not possible:
-        raise QueryError("bad_request", "no file can have such a path")
-
-
-def _whole_number(asked: dict[str, Any], key: str) -> int | None:
-    value = asked.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise QueryError("bad_request", f"'{key}' must be a whole number")
-    return value
-
-
-def _flag(asked: dict[str, Any], key: str) -> bool:
-    value = asked.get(key, False)
-    if not isinstance(value, bool):
-        raise QueryError("bad_request", f"'{key}' must be true or false")
-    return value
 
 
 def _respond(answer: schema.Answer, status: int = 200) -> Response:

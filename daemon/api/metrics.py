@@ -50,5 +50,14 @@ class _Moment:
         }
         for name, (what, value) in gauges.items():
             yield GaugeMetricFamily(f"lookalike_{name}", what, value=value)
+        by_model = {
+            "model_photos": ("Photos that the collection knows which answers for a model.", "photos"),
+            "model_built_photos": ("Photos that the newest version of a model knows.", "built"),
+        }
+        for name, (what, key) in by_model.items():
+            family = GaugeMetricFamily(f"lookalike_{name}", what, labels=["model"])
+            for model in status.models:
+                family.add_metric([model.name], getattr(model, key))
+            yield family
         for name, (what, value) in counters.items():
             yield CounterMetricFamily(f"lookalike_{name}", what, value=value)

@@ -32,14 +32,14 @@ class ErrorAnswer(Answer):
 
 
 class Query(BaseModel):
-    by: Literal["path", "id", "bytes"]
+    by: Literal["path", "id", "bytes", "text", "terms"]
     id: str | None
-    """The photo that was asked for, where it is known; ids are strings, since they have 63 bits and JSON numbers 53."""
+    """The one photo that was asked for, where it is known; ids are strings, since they have 63 bits and JSON numbers 53."""
 
 
 class Result(BaseModel):
     score: float
-    """What the model's metric says: cosine similarity from -1 to 1, or a distance."""
+    """What the metric says: cosine similarity from -1 to 1, a distance, or what a fusion of ranks adds up to."""
     id: str
     paths: list[str]
     """Every file that holds the photo."""
@@ -51,12 +51,26 @@ class Result(BaseModel):
     taken_at: str
     """ISO 8601 without a zone, as the camera wrote it; empty when the file does not say."""
     bytes: int
+    ranks: dict[str, int] = {}
+    """Its rank from 1 by each model that ranks it, where several were fused."""
+
+
+class Answered(BaseModel):
+    name: str
+    metric: str
+    photos: int
+    """Vectors in the collection that answered: fewer than `of` while it is being filled."""
+    of: int
+    """Photos in the library."""
 
 
 class SearchAnswer(Answer):
     model: str
+    """The names of the models that answered, joined by "+"."""
     metric: str
+    """What the scores are: the model's metric, or rrf where several models were fused."""
     query: Query
+    models: list[Answered] = []
     took_ms: float
     results: list[Result]
 
@@ -99,8 +113,27 @@ class ModelStatus(BaseModel):
     dim: int
     metric: str
     collection: str
+    """The one that answers."""
     photos: int
+    """Photos it has a vector of."""
+    of: int
+    """Photos of the library."""
+    state: Literal["complete", "filling", "rebuilding"]
+    """filling: it answers as far as it has come; rebuilding: the model has changed, and its earlier version answers until the new one
+    is complete."""
+    built: int
+    """Photos the newest version has a vector of."""
+    text: bool
+    """Whether it understands words."""
     provider: str
+
+
+class RetiredModel(BaseModel):
+    """A model that is no longer configured, whose vectors are still there."""
+
+    name: str
+    collection: str
+    photos: int
 
 
 class StoreStatus(BaseModel):
@@ -115,7 +148,8 @@ class StoreStatus(BaseModel):
 
 class StatusAnswer(Answer):
     version: str
-    state: Literal["up to date", "indexing", "degraded", "starting"]
+    state: Literal["up to date", "indexing", "filling", "degraded", "starting"]
+    """filling: up to date but for the photos that some model still lacks."""
     reasons: list[str]
     """Why it is degraded, a sentence each."""
     uptime_seconds: float
@@ -139,6 +173,7 @@ class StatusAnswer(Answer):
     reconcile: Reconcile | None
     last_reconcile: LastReconcile | None
     models: list[ModelStatus]
+    retired_models: list[RetiredModel]
     stores: list[StoreStatus]
 
 
@@ -203,6 +238,13 @@ class DecisionAnswer(Answer):
     folder: HeldDeletions
     files: int
     """Files that the decision is about."""
+
+
+class RemovedModelAnswer(Answer):
+    model: str
+    collections: int
+    """Collections that were dropped."""
+    vectors: int
 
 
 class Difference(BaseModel):

@@ -15,8 +15,7 @@ from daemon.index.mappings import Counts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from daemon.api.queries import QueryEncoder
-    from daemon.index.index import Index
+    from daemon.index.index import Collection, Index
     from daemon.indexer import Indexer
     from daemon.watch.folder import Pass, WatchedFolder
     from daemon.watch.pending import Pending
@@ -39,6 +38,26 @@ class Restarted(Protocol):
     def restarts(self) -> int: ...
 
 
+class Encoder(Protocol):
+    """What status asks of an encoder."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def encoded(self) -> int: ...
+
+
+class Models(Protocol):
+    """The models that encode now."""
+
+    @property
+    def encoders(self) -> Sequence[Encoder]: ...
+    @property
+    def by_version(self) -> Mapping[str, Encoder]: ...
+    @property
+    def texts(self) -> Mapping[str, object]: ...
+
+
 class Status:
     """Reads, and never waits long: what a store that is away would have said is left at its last word."""
 
@@ -51,7 +70,7 @@ class Status:
         indexer: Indexer,
         watcher: Watcher,
         pending: Pending,
-        encoders: Mapping[str, QueryEncoder],
+        models: Models,
         stores: Sequence[Store],
     ) -> None:
         self._library = library
@@ -60,16 +79,21 @@ class Status:
         self._indexer = indexer
         self._watcher = watcher
         self._pending = pending
-        self._encoders = encoders
+        self._models = models
         self._stores = stores
         self._started = time.monotonic()
         self._counts = Counts(0, 0, 0)
         self._below: dict[str, int] = {}
         self._encoded: dict[str, int] = {}
+        self._retired: list[schema.RetiredModel] = []
 
     @property
     def idle(self) -> bool:
         """Whether everything that is known to differ has been dealt with, after the first walk."""
+        return self._is_compared and not self._indexer.backfill.active
+
+    @property
+    def _is_compared(self) -> bool:
         watcher = self._watcher
         return watcher.walked and not watcher.busy and not len(self._pending) and not self._indexer.outage.reason
 
@@ -96,22 +120,13 @@ class Status:
             lag_seconds=None if (lag := self._indexer.lag_seconds) is None else round(lag, 3),
             failures=self._counts.failures,
             held_deletions=sum(folder.held_deletions for folder in folders),
-            encoded=sum(encoder.encoded for encoder in self._encoders.values()),
+            encoded=sum(encoder.encoded for encoder in self._models.encoders),
             overflows=sum(folder.watch.overflows for folder in self._watcher.folders),
             reconciles=self._watcher.reconciles,
             reconcile=self._reconcile(),
             last_reconcile=_last(passes),
-            models=[
-                schema.ModelStatus(
-                    name=collection.model,
-                    dim=collection.dim,
-                    metric=collection.metric,
-                    collection=collection.name,
-                    photos=self._encoded.get(collection.name, 0),
-                    provider=self._encoders[collection.model].provider,
-                )
-                for collection in self._index.collections
-            ],
+            models=[self._model(collection) for collection in self._index.current],
+            retired_models=self._retired,
             stores=[self._store(store) for store in self._stores],
         )
 
@@ -122,17 +137,25 @@ class Status:
         try:
             self._counts = mappings.counts()
             self._below = {folder.path: mappings.count_below(folder.path) for folder in self._watcher.folders}
-            self._encoded = {one.name: mappings.count_encoded(one.name) for one in self._index.collections}
+            retired = self._index.retired()
+            self._encoded = {one.name: mappings.count_encoded(one.name) for one in (*self._index.collections, *retired)}
+            self._retired = [
+                schema.RetiredModel(name=one.model, collection=one.name, photos=self._encoded[one.name])
+                for one in retired
+            ]
         except StoreUnavailable:
             # What was last known; the reasons say that it is not fresh.
             return
 
-    def _state(self) -> Literal["up to date", "indexing", "degraded", "starting"]:
+    def _state(self) -> Literal["up to date", "indexing", "filling", "degraded", "starting"]:
         if self.reasons():
             return "degraded"
         if not self._watcher.walked and not len(self._pending):
             return "starting"
-        return "up to date" if self.idle else "indexing"
+        if not self._indexer.backfill.active:
+            return "up to date" if self._is_compared else "indexing"
+        # What is pending then is mostly the portion in hand.
+        return "filling" if self._watcher.walked and not self._watcher.busy else "indexing"
 
     def reasons(self) -> list[str]:
         """Return why the index may differ from the disk for now, a sentence each."""
@@ -149,6 +172,23 @@ class Status:
             unwatched=len(folder.watch.refused),
             held_deletions=folder.held,
             note=folder.note,
+        )
+
+    def _model(self, current: Collection) -> schema.ModelStatus:
+        answering = self._index.answering(current.model)
+        filling = current.model in self._indexer.backfill.models
+        encoder = self._models.by_version.get(answering.version)
+        return schema.ModelStatus(
+            name=current.model,
+            dim=answering.dim,
+            metric=answering.metric,
+            collection=answering.name,
+            photos=self._encoded.get(answering.name, 0),
+            of=self._counts.photos,
+            state="rebuilding" if answering != current else "filling" if filling else "complete",
+            built=self._encoded.get(current.name, 0),
+            text=current.version in self._models.texts,
+            provider=encoder.provider if encoder else "",
         )
 
     def _reconcile(self) -> schema.Reconcile | None:

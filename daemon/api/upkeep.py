@@ -78,6 +78,20 @@ class Upkeep:
         held = self._held(folder, EXAMPLES)
         return schema.DecisionAnswer(folder=held, files=held.files)
 
+    def free_model(self, model: str) -> schema.RemovedModelAnswer:
+        """Drop the vectors of a model that is not configured any more."""
+        if model in self._index.models:
+            raise QueryError(
+                "model_in_use", f"the model {model} is live; take it out of 'models' in the configuration, and restart"
+            )
+        vectors = {one.name: self._index.mappings.count_encoded(one.name) for one in self._index.retired()}
+        freed = self._index.free(model)
+        if not freed:
+            raise QueryError("unknown_model", f"there are no vectors of a model {model}")
+        return schema.RemovedModelAnswer(
+            model=model, collections=len(freed), vectors=sum(vectors.get(one.name, 0) for one in freed)
+        )
+
     # What a sync asks
 
     def compare_again(self, path: str) -> list[threading.Event]:
@@ -116,6 +130,13 @@ class Upkeep:
             for failure in sorted(found, key=lambda one: one.path)
             if not path or failure.path == path or failure.path.startswith(below)
         ]
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether the model that answers by default lacks photos that are being encoded now."""
+        default = self._index.models[0]
+        rebuilding = self._index.answering(default) not in self._index.current
+        return default in self._indexer.backfill.models and not rebuilding
 
     def troubles(self) -> list[str]:
         return self._status.reasons()
@@ -172,7 +193,11 @@ class Sync:
         if self._moment is None and all(one.is_set() for one in self._compared):
             # All that differed then is pending by now.
             self._moment = time.monotonic()
-        return self._moment is not None and not self._upkeep.unfinished(self._moment, self._path)
+        return (
+            self._moment is not None
+            and not self._upkeep.unfinished(self._moment, self._path)
+            and not self._upkeep.is_filling
+        )
 
     def answer(self, *, complete: bool) -> schema.SyncAnswer:
         upkeep, path = self._upkeep, self._path
@@ -192,6 +217,8 @@ class Sync:
     def _unfinished(self, pending: int) -> list[str]:
         if self._moment is None:
             return ["the comparison with the disk has not come to its end"]
+        if self._upkeep.is_filling:
+            return ["photos are still being encoded that the default model has no vector of"]
         return [f"{pending:,} paths are still to be looked at, read or encoded"]
 
 

@@ -78,15 +78,14 @@ def examine(file: Path, wishes: Wishes, cache_dir: Path) -> Addition:
 
 
 def add(addition: Addition, catalogue: Catalogue, *, replace: bool) -> Path:
-    """Put the files and then the spec into the user's catalogue, and return the spec's path.
+    """Put the files and then the spec into the user's catalogue, where it stands before a shipped one, and return its path.
 
-    ModelError when there is a model of this name, unless it is to be replaced, and when the files cannot be written.
+    ModelError when the user has a model of this name, unless it is to be replaced, and when the files cannot be written.
     """
     spec, directory = catalogue.own / f"{addition.name}.yaml", catalogue.own / addition.name
-    shipped = catalogue.shipped / spec.name
-    taken = next((path for path in (spec, directory, shipped) if path.exists()), None)
+    taken = next((path for path in (spec, directory) if path.exists()), None)
     if taken is not None and not replace:
-        reason = f"there is one of this name already ({taken}); give another with --name, or replace it with --force."
+        reason = f"you have one of this name already ({taken}); give another with --name, or replace it with --force."
         raise ModelError(addition.name, reason)
     try:
         with _made_beside(directory) as made:

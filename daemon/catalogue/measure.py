@@ -16,6 +16,7 @@ from PIL import Image
 
 from daemon.encode.encoder import Encoder
 from daemon.encode.images import EXTENSIONS, decode
+from daemon.encode.providers import CPU
 from daemon.encode.text import TextEncoder
 from daemon.errors import PhotoError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from daemon.encode.models import Model
+    from daemon.encode.providers import Provider
 
 MAX_PHOTOS = 200
 _GENERATED = 8
@@ -87,13 +89,15 @@ class _Photos:
             self.kept.append(photo)
 
 
-def measure(model: Model, given: Sequence[Path], *, threads: int, max_pixels: int) -> Measurement:
+def measure(
+    model: Model, given: Sequence[Path], *, threads: int, max_pixels: int, provider: Provider = CPU
+) -> Measurement:
     """Run `model` over at most MAX_PHOTOS of the photos at or below `given`, or over generated ones where none is given.
 
     ModelError when it cannot be used.
     """
     before = _resident_bytes()
-    encoder = Encoder([model], threads=1)
+    encoder = Encoder([model], threads=1, provider=provider)
     after = _resident_bytes()
 
     def load(photo: _Photo) -> np.ndarray:

@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from daemon.encode import projection_file
 from daemon.encode.manifest import IMAGE_GRAPH, PROJECTION, TEXT_GRAPH, TOKENIZER
 from daemon.encode.specs import Affine
 from daemon.encode.torch_checkpoint import read_state_dict
@@ -51,9 +52,6 @@ def put_text(making: Making, name: str, parts: Parts) -> None:
 
 def put_projection(making: Making, model: Model, parts: Parts) -> None:
     """Put the projection of `model`, whose graphs are in their places; ModelError when it does not fit them."""
-    # NumPy's reader of archives is not needed once they are made.
-    from daemon.encode import projection_file  # noqa: PLC0415
-
     name, dim = model.spec.name, model.spec.output.dim
     if isinstance(model.spec.projection, Affine):
         making.copy(name, parts["affine"].path, PROJECTION, parts["affine"].sha256)

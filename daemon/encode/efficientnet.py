@@ -97,7 +97,7 @@ def build(weights: Mapping[str, np.ndarray], variant: str, *, classifier: bool =
 def classifier(weights: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return weight [classes, 1280] and bias [classes] of the fully connected head; ValueError when they are not there."""
     weight, bias = (_checked(weights, f"_fc.{part}", None) for part in ("weight", "bias"))
-    if weight.ndim != 2 or (*weight.shape[:1], HEAD_CHANNELS) != (*bias.shape, weight.shape[1]):  # noqa: PLR2004
+    if bias.ndim != 1 or weight.shape != (len(bias), HEAD_CHANNELS):
         raise ValueError(f"_fc has the shapes {weight.shape} and {bias.shape}, which are no classifier's")
     return weight, bias
 

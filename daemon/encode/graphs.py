@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from onnx import FunctionProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import ModelProto, SparseTensorProto, TensorProto, ValueInfoProto
 
 from daemon.encode.external_data import ExternalFiles
+from daemon.encode.messages import parts
+from daemon.encode.operators import check_operators
 from daemon.encode.sources import content
 from daemon.encode.tensors import check_data, check_sparse, expected_bytes, type_name
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # protobuf reads no larger message.
 MAX_GRAPH_BYTES = (1 << 31) - 1
-# Those of which onnxruntime ships operators, as its get_all_operator_schema() lists them in 1.32. "" is ai.onnx.
-DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"}
-# They hand what lies in the graph, or in a file it names, to the driver of a device as a program.
-PROGRAMS = {"EPContext", "Snpe"}
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,8 @@ def check(name: str, path: Path) -> GraphInfo:
     """
     model = _parsed(name, content(name, path, at_most=MAX_GRAPH_BYTES))
     try:
-        parts = list(_parts(name, model))
-        _check_operators(name, (part for part in parts if isinstance(part, NodeProto)), model.functions)
-        external = _check_tensors(name, path, parts)
+        check_operators(name, model)
+        external = _check_tensors(name, path, model)
         return _info(model, external, path.stat().st_size)
     except OSError as error:
         raise ModelError(name, f"{path} cannot be read ({error.strerror}); make it readable.") from error
@@ -84,51 +80,10 @@ def _parsed(name: str, data: bytes) -> ModelProto:
     return model
 
 
-def _parts(name: str, model: ModelProto) -> Iterator[Message]:
-    """Yield every message in a model, however deep, whatever field holds it; of tensors, not their data."""
-    pending: list[Message] = [model]
-    while pending:
-        part = pending.pop()
-        yield part
-        if isinstance(part, TensorProto):
-            pending.extend(part.external_data)
-            _check_text(name, [part.name])
-            continue
-        for field, value in part.ListFields():
-            if field.message_type is not None:
-                pending.extend([value] if isinstance(value, Message) else value)
-            elif field.type == field.TYPE_STRING:
-                _check_text(name, [value] if isinstance(value, str | bytes) else value)
-
-
-def _check_text(name: str, texts: Iterable[str | bytes]) -> None:
-    """Refuse texts that are no UTF-8: protobuf gives them as bytes."""
-    if any(isinstance(text, bytes) for text in texts):
-        raise ModelError(name, "its file is not an ONNX graph, or a damaged one; get or export it again.")
-
-
-def _check_operators(name: str, nodes: Iterable[NodeProto], functions: Iterable[FunctionProto]) -> None:
-    own = {(function.domain, function.name) for function in functions}
-    for node in nodes:
-        if (node.domain, node.op_type) in own:
-            continue
-        if node.domain not in DOMAINS:
-            reason = (
-                f"it needs operators of {node.domain}, which come with a library of their own; such libraries are not "
-                "loaded, so export it with standard operators alone."
-            )
-            raise ModelError(name, reason)
-        if node.op_type in PROGRAMS:
-            reason = (
-                f"it holds a program for one device ({node.op_type}), which is not run; use the model it was made of."
-            )
-            raise ModelError(name, reason)
-
-
-def _check_tensors(name: str, path: Path, parts: Iterable[Message]) -> dict[str, int]:
+def _check_tensors(name: str, path: Path, model: ModelProto) -> dict[str, int]:
     """Refuse tensors that are not where or what they say; return the sizes of the external files."""
     external = ExternalFiles(name, path)
-    for part in parts:
+    for part in parts(name, model):
         if isinstance(part, SparseTensorProto):
             check_sparse(name, part, at_most=MAX_GRAPH_BYTES)
         elif isinstance(part, TensorProto) and part.data_location == TensorProto.EXTERNAL:

@@ -35,7 +35,7 @@ class AffineProjection:
         self.features, self.dim = matrix.shape
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray((rows - self._mean) @ self._matrix)
+        return _product(rows - self._mean, self._matrix)
 
 
 class WordsProjection:
@@ -60,12 +60,21 @@ class WordsProjection:
         self.features, self.dim = len(weight), vectors.shape[1]
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        logits = rows @ self._weight + self._bias
+        logits = _product(rows, self._weight) + self._bias
         top = np.argpartition(logits, -self._top, axis=1)[:, -self._top :]
         greatest = np.take_along_axis(logits, top, axis=1)
         weights = np.exp(greatest - greatest.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         return np.asarray(np.einsum("pt,ptd->pd", weights, self._vectors[top]))
+
+
+def _product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return rows @ matrix, computed by this thread alone.
+
+    The threads that BLAS keeps for `@` wait in a loop for the next product, on the cores that graphs run on: a photo with a
+    product of 1280 x 1000 after it took 20 ms in the place of 10 on two cores, and takes 10.1 this way.
+    """
+    return np.asarray(np.einsum("pf,fd->pd", rows, matrix))
 
 
 def load_projection(model: Model) -> Projection | None:

@@ -120,7 +120,7 @@ def _open_with(name: str, graph: Path, threads: int, provider: Provider) -> Any:
     try:
         session = onnxruntime.InferenceSession(
             str(graph),
-            _options(threads),
+            _options(threads, provider),
             providers=[(wanted, provider.session_options(threads))],
             # Its own fallback prints to stdout, and moves a session to the CPU in the midst of its life.
             enable_fallback=0,
@@ -128,13 +128,27 @@ def _open_with(name: str, graph: Path, threads: int, provider: Provider) -> Any:
     # As above: each of its codes has a class of its own.
     except Exception as error:
         raise ModelError(name, _refusal(graph, provider, _first_line(error))) from error
-    found = session.get_providers()[0]
+    found = _runner(session)
     if found != wanted:
         reason = (
             f"{found} runs it where {provider.name} is configured; install what {wanted} needs, or configure another."
         )
         raise ModelError(name, reason)
     return session
+
+
+def _runner(session: Any) -> str:
+    """Return the first of a session's providers, or the next where that one runs no part of the graph.
+
+    A provider that supports none of a graph's operators stays at the head of the list, and the CPU does all the work. Only
+    newer releases of onnxruntime tell (1.24 and 1.32 do).
+    """
+    first, *others = session.get_providers()
+    assignments = getattr(session, "get_provider_graph_assignment_info", None)
+    if not others or assignments is None:
+        return str(first)
+    busy = {part.ep_name for part in assignments()}
+    return str(first if first in busy else others[0])
 
 
 def _refusal(graph: Path, provider: Provider, reason: str) -> str:
@@ -151,7 +165,7 @@ def _port(node: Any) -> Port:
     return Port(str(node.name), dtype, tuple(node.shape or ()))
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, provider: Provider) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -160,6 +174,8 @@ def _options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # The arena keeps the largest batch's memory for good; without it, memory goes back between batches.
     options.enable_cpu_mem_arena = False
+    if provider.name != CPU.name:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -82,15 +83,15 @@ def chunks(name: str, path: Path) -> Iterator[bytes]:
 
 def content(name: str, path: Path, *, at_most: int) -> bytes:
     """Return a file's content; ModelError when it cannot be read or has more than `at_most` bytes."""
-    read, size = [], 0
-    for chunk in chunks(name, path):
-        read.append(chunk)
-        size += len(chunk)
-        if size > at_most:
-            raise ModelError(
-                name, f"{path} is larger than {at_most >> 20} MiB; check that its spec names the right file."
-            )
-    return b"".join(read)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > at_most:
+                reason = f"{path} is larger than {at_most >> 20} MiB; check that its spec names the right file."
+                raise ModelError(name, reason)
+            return file.read(size)
+    except OSError as error:
+        raise _unreadable(name, path, error.strerror) from error
 
 
 def _place(name: str, source: Source, models_dir: Path) -> Path:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # A tokenizer reads all of a text before it cuts the tokens. Languages written in Latin letters have 4 to 5 characters a
 # token, Chinese 1 to 2, so that 16 cut nothing that would be encoded, but for runs of spaces and words that go on and on.
 CHARACTERS_PER_TOKEN = 16
-_DTYPES = {"int64": np.int64, "int32": np.int32}
+_DTYPES: dict[str, np.dtype[Any]] = {"int64": np.dtype(np.int64), "int32": np.dtype(np.int32)}
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
 _TRIAL = ("a cat", "ships at sea in the evening")
 
@@ -87,7 +87,7 @@ class TextEncoder:
         }
         return {name: np.array([values], np.int64) for name, values in rows.items()}
 
-    def _dtype(self, port: Port) -> type[np.signedinteger[Any]]:
+    def _dtype(self, port: Port) -> np.dtype[Any]:
         """Return what to feed an input as; ModelError when it is none that a text has, or of another length."""
         known = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
         if port.name not in known:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from daemon.index.mappings import Add, Bind, Fail, MappingChange, Remove
 from daemon.index.vectors import Row
+from daemon.index.versions import Collection, Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from daemon.changes import PhotoInfo
     from daemon.index.mappings import Mappings, Outcome
     from daemon.index.vectors import Vectors
+    from daemon.index.versions import Encoders
+
+__all__ = ["Change", "Collection", "Encoded", "Index"]
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +35,8 @@ BACKLOG_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
-    """Where the vectors of one model live."""
-
-    model: str
-    name: str
-    alias: str
-    dim: int
-    metric: str
-
-
-@dataclass(frozen=True, slots=True)
 class Encoded:
-    """A photo to be added, with a vector [dim] by the name of each model that it still lacks one of."""
+    """A photo to be added, with a vector [dim] by the version of each model that it still lacks one of."""
 
     add: Add
     vectors: Mapping[str, NDArray[np.float32]]
@@ -55,11 +48,37 @@ Change = Encoded | Bind | Remove | Fail
 class Index:
     """The photos of one library in both stores. A commit and a recovery exclude each other."""
 
-    def __init__(self, mappings: Mappings, vectors: Vectors, collections: Sequence[Collection]) -> None:
+    def __init__(
+        self,
+        mappings: Mappings,
+        vectors: Vectors,
+        collections: Sequence[Collection],
+        encoders: Encoders | None = None,
+    ) -> None:
+        """`collections` are those of the configured models; without `encoders` no earlier version of one can go on."""
         self.mappings = mappings
         self.vectors = vectors
-        self.collections = tuple(collections)
+        self._versions = Versions(mappings, vectors, collections, encoders)
         self._writing = threading.Lock()
+
+    @property
+    def collections(self) -> tuple[Collection, ...]:
+        """Every collection that a photo belongs into: of a model that has changed there are two until the new one is complete."""
+        return self._versions.all
+
+    @property
+    def current(self) -> tuple[Collection, ...]:
+        """The collections of the configured models as they are now, in their order."""
+        return self._versions.current
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The configured models, in their order."""
+        return tuple(collection.model for collection in self._versions.current)
+
+    def answering(self, model: str) -> Collection:
+        """Return the collection that answers for a model now; KeyError when it is not configured."""
+        return self._versions.answering(model)
 
     @property
     def _names(self) -> list[str]:
@@ -73,11 +92,35 @@ class Index:
         """Bring both stores in step after a start or an outage: intents, lost vectors, an emptied mapping."""
         with self._writing:
             self.mappings.establish()
-            for collection in self.collections:
-                self.vectors.ensure(collection.name, collection.alias, dim=collection.dim, metric=collection.metric)
+            self._versions.establish()
             self._finish_intents()
             for name in self._names:
                 self._compare(name)
+
+    def replace_complete(self, counts: Callable[[str], bool]) -> list[Collection]:
+        """Let each changed model answer whose new version has all that the earlier one has; return the earlier ones, now dropped.
+
+        Only photos with a path that `counts` are waited for.
+        """
+        with self._writing:
+            complete = [one for one in self._versions.earlier if not self._falls_short(one, counts)]
+            for collection in complete:
+                self._versions.replace(collection)
+        return complete
+
+    def _falls_short(self, earlier: Collection, counts: Callable[[str], bool]) -> bool:
+        current = next(one for one in self.current if one.model == earlier.model)
+        missing = self.mappings.only_in(earlier.name, current.name)
+        return any(counts(path) for path in self._paths_of(missing))
+
+    def retired(self) -> list[Collection]:
+        """Return the collections of models that are no longer configured."""
+        return self._versions.retired()
+
+    def free(self, model: str) -> list[Collection]:
+        """Drop the collections of a model that is no longer configured, and return them."""
+        with self._writing:
+            return self._versions.free(model)
 
     def in_order(self) -> bool:
         """Whether both stores answer, the collections are loaded, and the mapping has not been emptied under us."""
@@ -103,23 +146,30 @@ class Index:
         with self._writing:
             self._finish_intents()
 
+    def missing(self) -> dict[str, set[int]]:
+        """Return, by the name of each collection that is not complete, the photos whose vector is not in it."""
+        found = {name: self.mappings.not_encoded(name) for name in self._names}
+        return {name: set(photos) for name, photos in found.items() if photos}
+
     def backlog(self) -> Iterator[str]:
         """Yield every path of each photo that lacks a vector in some collection: the file at one may be gone."""
-        for name in self._names:
-            missing = self.mappings.not_encoded(name)
-            for start in range(0, len(missing), BACKLOG_PAGE):
-                for _, paths in self.mappings.photos(missing[start : start + BACKLOG_PAGE]):
-                    yield from paths
+        return self._paths_of(sorted(set[int]().union(*self.missing().values())))
+
+    def _paths_of(self, photos: Sequence[int]) -> Iterator[str]:
+        for start in range(0, len(photos), BACKLOG_PAGE):
+            for _, paths in self.mappings.photos(photos[start : start + BACKLOG_PAGE]):
+                yield from paths
 
     def encoded(self, ids: Sequence[int]) -> list[bool]:
         """Return of each id whether its vector is in every collection."""
-        return [not models for models in self.lacking(ids)]
+        return [not versions for versions in self.lacking(ids)]
 
     def lacking(self, ids: Sequence[int]) -> list[frozenset[str]]:
-        """Return of each id the models in whose collections its vector is not."""
-        columns = [self.mappings.encoded(name, ids) for name in self._names]
+        """Return of each id the versions in whose collections its vector is not."""
+        collections = self.collections
+        columns = [self.mappings.encoded(one.name, ids) for one in collections]
         return [
-            frozenset(one.model for one, is_in in zip(self.collections, row, strict=True) if not is_in)
+            frozenset(one.version for one, is_in in zip(collections, row, strict=True) if not is_in)
             for row in zip(*columns, strict=True)
         ]
 
@@ -165,7 +215,7 @@ class Index:
         """Return the positions of what found a vector in Milvus, where it has been collected or lost since."""
         added = [(i, change) for i, change in enumerate(changes) if isinstance(change, Encoded)]
         lacking = self.lacking([change.add.photo.id for _, change in added])
-        return {i for (i, change), models in zip(added, lacking, strict=True) if models - change.vectors.keys()}
+        return {i for (i, change), versions in zip(added, lacking, strict=True) if versions - change.vectors.keys()}
 
     def _write_vectors(self, added: Sequence[Encoded]) -> None:
         if not added:
@@ -176,7 +226,7 @@ class Index:
             rows = {
                 change.add.photo.id: _row(change.add.photo, vector)
                 for change in added
-                if (vector := change.vectors.get(collection.model)) is not None
+                if (vector := change.vectors.get(collection.version)) is not None
             }
             if rows:
                 self.vectors.upsert(collection.name, list(rows.values()))

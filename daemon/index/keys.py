@@ -51,6 +51,11 @@ class Keys:
         """Hash: watched folder -> JSON of what is remembered of it."""
         return self.prefix + b":folders"
 
+    @property
+    def collections(self) -> bytes:
+        """Hash: Milvus collection -> JSON of the model and the version whose vectors it holds."""
+        return self.prefix + b":collections"
+
     def file(self, path: str) -> bytes:
         """Hash: id, size, mtime_ns, device, inode."""
         return self.prefix + b":file:" + os.fsencode(path)

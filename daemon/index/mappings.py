@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from daemon.changes import FileStat, PhotoInfo, Remembered
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
+from daemon.index.versions import Collection, fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -258,6 +259,25 @@ class Mappings:
         with self._errors():
             return set(map(int, self._redis.sscan_iter(self.keys.photos, count=PAGE)))
 
+    # Which collections there are
+
+    def collections(self) -> dict[str, Collection]:
+        """Return every collection of the library by its name in Milvus."""
+        with self._errors():
+            rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.collections))
+        return {(name := raw.decode()): Collection(name=name, **json.loads(value)) for raw, value in rows.items()}
+
+    def record(self, collection: Collection) -> None:
+        with self._errors():
+            self._redis.hset(self.keys.collections, collection.name, json.dumps(fields(collection)))
+
+    def forget_collection(self, collection: str) -> None:
+        """Drop what is recorded of a collection, and which vectors it had."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            pipe.delete(self.keys.encoded(collection))
+            pipe.hdel(self.keys.collections, collection)
+            pipe.execute()
+
     # Which vectors are there
 
     def encoded(self, collection: str, ids: Sequence[int]) -> list[bool]:
@@ -292,6 +312,12 @@ class Mappings:
             return sorted(
                 map(int, cast("set[bytes]", self._redis.sdiff([self.keys.photos, self.keys.encoded(collection)])))
             )
+
+    def only_in(self, one: str, other: str) -> list[int]:
+        """Return the photos whose vector is in collection `one` and not in `other`."""
+        with self._errors():
+            found = cast("set[bytes]", self._redis.sdiff([self.keys.encoded(one), self.keys.encoded(other)]))
+        return sorted(map(int, found))
 
     def strays(self, collection: str) -> list[int]:
         """Return the ids with a vector in the collection that are no photo of the library."""

@@ -53,6 +53,8 @@ INDEXES: dict[str, dict[str, Any]] = {
 CANNOT_CONNECT, NOT_FOUND, NOT_LOADED = 2, 100, 101
 """Codes of a MilvusException: the server is away; the collection was dropped, or not made yet; it was not loaded since the
 server started."""
+NO_ALIAS = (NOT_FOUND, 1600)
+"""What Milvus Lite, and a server, say of an alias that is not there."""
 CLOSED_CHANNEL = "closed channel"
 """What a call says whose connection pymilvus has meanwhile replaced for another thread."""
 NO_SPACE = re.compile(os.strerror(errno.ENOSPC), re.IGNORECASE)
@@ -113,8 +115,8 @@ class Vectors:
 
     # Collections
 
-    def ensure(self, collection: str, alias: str, *, dim: int, metric: str) -> bool:
-        """Create and load the collection if it is not there, point the alias at it, and return whether it was made anew.
+    def ensure(self, collection: str, *, dim: int, metric: str) -> bool:
+        """Create and load the collection if it is not there, and return whether it was made anew.
 
         Raises StoreRefused when a collection of that name holds vectors of another dimension.
         """
@@ -127,8 +129,14 @@ class Vectors:
                 # Loading waits for the index; pymilvus would first sleep for half a second.
                 client.create_index(collection, self._index_params(metric), sync=False, **self._call)
             self._load(client, collection)
-            self._point(client, alias, collection)
         return bool(created)
+
+    def drop(self, collection: str) -> None:
+        """Delete the collection with all its vectors, if it is there."""
+        with self._writing, self._milvus() as client:
+            if client.has_collection(collection, **self._call):
+                client.drop_collection(collection, **self._call)
+            self._unflushed.pop(collection, None)
 
     def _load(self, client: Any, collection: str) -> None:
         """Load the collection, which Milvus Lite reopens as released; a large one takes a server longer than one call may."""
@@ -174,16 +182,31 @@ class Vectors:
                 f"holds a collection {collection} of {found} dimensions where the model has {dim}; drop it to go on",
             )
 
-    def _point(self, client: Any, alias: str, collection: str) -> None:
+    # Aliases
+
+    def target(self, alias: str) -> str | None:
+        """Return the collection that the alias leads to, or None."""
         from pymilvus import MilvusException  # noqa: PLC0415
 
-        try:
-            current = client.describe_alias(alias, **self._call).get("collection_name")
-        except MilvusException:
-            client.create_alias(collection, alias, **self._call)
-            return
-        if current != collection:
-            client.alter_alias(collection, alias, **self._call)
+        with self._milvus() as client:
+            try:
+                return str(client.describe_alias(alias, **self._call)["collection_name"])
+            except MilvusException as error:
+                if error.code in NO_ALIAS:
+                    return None
+                raise
+
+    def point(self, alias: str, collection: str) -> None:
+        """Let the alias lead to the collection."""
+        known = self.target(alias) is not None
+        with self._milvus() as client:
+            (client.alter_alias if known else client.create_alias)(collection, alias, **self._call)
+
+    def unpoint(self, alias: str) -> None:
+        """Delete the alias, if it is there."""
+        if self.target(alias) is not None:
+            with self._milvus() as client:
+                client.drop_alias(alias, **self._call)
 
     # Writing
 

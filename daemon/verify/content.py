@@ -36,14 +36,19 @@ TIE = 1e-4
 
 
 class Encoder(Protocol):
-    """What asking needs of a model."""
+    """What asking needs of a graph, which may serve several models."""
 
     @property
-    def name(self) -> str: ...
-    @property
     def min_side(self) -> int: ...
-    def preprocess(self, image: Any) -> NDArray[np.float32]: ...
-    def encode_query(self, query: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def preprocess(self, image: Any) -> NDArray[Any]: ...
+    def encode_query(self, query: NDArray[Any]) -> Mapping[str, NDArray[np.float32]]: ...
+
+
+class Models(Protocol):
+    """The models that encode now."""
+
+    @property
+    def by_version(self) -> Mapping[str, Encoder]: ...
 
 
 class OwnBytes:
@@ -53,7 +58,7 @@ class OwnBytes:
         self,
         index: Index,
         search: Search,
-        encoders: Sequence[Encoder],
+        models: Models,
         *,
         max_pixels: int,
         max_limit: int,
@@ -61,19 +66,19 @@ class OwnBytes:
     ) -> None:
         self._index = index
         self._search = search
-        self._encoders = {encoder.name: encoder for encoder in encoders}
-        self._min_side = max(encoder.min_side for encoder in encoders)
+        self._models = models
         self._max_pixels = max_pixels
         self._max_limit = max(max_limit, NEAREST)
         self.is_shown = is_shown
 
     def misses(self, photo: int, data: bytes, paths: Sequence[str]) -> list[str]:
         """Return the models that do not answer `data` with this photo first, under exactly `paths`."""
+        # At the scale at which it was decoded to be indexed.
+        min_side = max(encoder.min_side for encoder in self._models.by_version.values())
         try:
-            # At the scale at which it was decoded to be indexed.
-            image = decode(data, paths[0], min_side=self._min_side, max_pixels=self._max_pixels).image
+            image = decode(data, paths[0], min_side=min_side, max_pixels=self._max_pixels).image
         except PhotoError:
-            return list(self._encoders)
+            return list(self._index.models)
         return [
             collection.model
             for collection in self._index.collections
@@ -81,9 +86,12 @@ class OwnBytes:
         ]
 
     def _answers(self, collection: Collection, photo: int, image: Any, paths: Sequence[str]) -> bool:
-        encoder = self._encoders[collection.model]
+        encoder = self._models.by_version.get(collection.version)
+        if encoder is None:
+            # Another version answers since.
+            return True
         try:
-            vector = encoder.encode_query(encoder.preprocess(image))
+            vector = encoder.encode_query(encoder.preprocess(image))[collection.version]
         except ModelError:
             return False
         results = self._search.nearest(collection, vector, NEAREST, most=self._max_limit)

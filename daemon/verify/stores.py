@@ -65,18 +65,23 @@ class Contradictions:
 
 
 class StoredVectors:
-    """Finds vector_missing and vector_stray in every model's collection, and what is recorded of vectors that are not there."""
+    """Finds vector_missing and vector_stray in every model's collection, and what is recorded of vectors that are not there.
 
-    def __init__(self, index: Index, is_lost: Callable[[str], bool]) -> None:
+    What a model that is being filled is known to lack is owed, and no difference.
+    """
+
+    def __init__(self, index: Index, is_lost: Callable[[str], bool], is_filling: Callable[[str], bool]) -> None:
         self._index = index
         self._is_lost = is_lost
+        self._is_filling = is_filling
 
     def suspects(self) -> Iterator[Subject]:
         for collection in self._index.collections:
             stored = self._index.vectors.ids(collection.name)
             recorded = self._index.mappings.all_encoded(collection.name)
             photos = self._index.mappings.all_photos()
-            yield from ((collection.name, photo) for photo in (stored ^ recorded) | (stored ^ photos))
+            owed = photos - recorded if self._is_filling(collection.model) else set()
+            yield from ((collection.name, photo) for photo in (stored ^ recorded) | ((stored ^ photos) - owed))
 
     def look(self, subjects: Sequence[Subject]) -> dict[Subject, Finding]:
         found: dict[Subject, Finding] = {}
@@ -94,7 +99,8 @@ class StoredVectors:
         states = zip(ids, mappings.photos(ids), mappings.known(ids), mappings.encoded(name, ids), strict=True)
         for photo, (_, paths), known, recorded in states:
             kind = "" if photo in intents else _kind(known, held=bool(paths), stored=photo in stored, recorded=recorded)
-            if kind:
+            owed = kind == "vector_missing" and not recorded and self._is_filling(model)
+            if kind and not owed:
                 example = f"{model}: {paths[0] if paths else photo}"
                 evidence = (kind, recorded, *paths)
                 can_be_read = not paths or not all(map(self._is_lost, paths))

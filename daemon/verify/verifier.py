@@ -18,9 +18,9 @@ from daemon.verify.report import ModelVectors, Report, by_kind
 from daemon.verify.stores import Contradictions, Intents, StoredVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from daemon.index.index import Index
+    from daemon.index.index import Collection, Index
     from daemon.verify.barrier import Queue, Territory
     from daemon.verify.content import OwnBytes
     from daemon.verify.report import Check, Finding, Subject
@@ -58,12 +58,15 @@ class Verifier:
         territory: Territory,
         filters: Filters,
         own_bytes: OwnBytes,
+        is_filling: Callable[[str], bool],
     ) -> None:
+        """`is_filling` tells of a model by its name whether photos are being encoded that it lacks."""
         self._index = index
         self._pending = pending
         self._territory = territory
         self._filters = filters
         self._own_bytes = own_bytes
+        self._is_filling = is_filling
         self._stop = threading.Event()
         self._running = threading.Lock()
         self._barrier = Barrier(pending, territory, self._stop)
@@ -111,7 +114,8 @@ class Verifier:
             files=sum(self._index.mappings.count_below(folder.path) for folder in self._territory.folders),
             photos=counts.photos,
             models=tuple(
-                ModelVectors(one.model, self._index.vectors.count(one.name)) for one in self._index.collections
+                ModelVectors(_shown(one, self._index.current), self._index.vectors.count(one.name))
+                for one in self._index.collections
             ),
             failures=counts.failures,
             deep=deep,
@@ -126,7 +130,7 @@ class Verifier:
         return [
             Contradictions(self._index, self._is_lost, self._stop.is_set),
             Files(self._index.mappings, self._territory, self._filters, self._stop.is_set),
-            StoredVectors(self._index, self._is_lost),
+            StoredVectors(self._index, self._is_lost, self._is_filling),
             Intents(self._index),
         ]
 
@@ -181,6 +185,10 @@ def _mendable(found: Findings) -> Findings:
         check: {subject: finding for subject, finding in findings.items() if finding.mendable}
         for check, findings in found.items()
     }
+
+
+def _shown(collection: Collection, current: Sequence[Collection]) -> str:
+    return collection.model if collection in current else f"{collection.model} (earlier version)"
 
 
 def _suspects(checks: Iterable[Check]) -> dict[Check, Iterable[Subject]]:

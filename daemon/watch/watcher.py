@@ -155,6 +155,10 @@ class Watcher:
         """Return the watched folder that `path` lies in."""
         return next((folder for folder in self.folders if folder.contains(path)), None)
 
+    def is_watched(self, path: str) -> bool:
+        """Whether `path` lies in a watched folder."""
+        return self.folder_of(path) is not None
+
     def admits(self, path: str) -> bool:
         """Whether a file of this path belongs in the index."""
         folder = self.folder_of(path)

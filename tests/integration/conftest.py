@@ -24,7 +24,7 @@ from daemon.index.mappings import Add, Bind, Mappings, Remove
 from daemon.index.vectors import Vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,7 +47,7 @@ class Stores:
     def open(self, library: str, *, dim: int = DIM, models: tuple[str, ...] = MODELS, timeout: float = 10.0) -> Index:
         keys = Keys(library)
         collections = [
-            Collection(model, keys.collection(model, "0f"), keys.alias(model), dim, "cosine") for model in models
+            Collection(model, model, keys.collection(model, "0f"), keys.alias(model), dim, "cosine") for model in models
         ]
         vectors = Vectors(self.milvus.url, timeout_seconds=timeout, embedded=True)
         return Index(Mappings(self.valkey.url, keys, timeout_seconds=timeout), vectors, collections)
@@ -57,8 +57,23 @@ class Stores:
         return Index(
             Mappings(self.valkey.url, index.mappings.keys),
             Vectors(self.milvus.url, embedded=True),
-            index.collections,
+            index.current,
         )
+
+
+@dataclass
+class Loaded:
+    """Models that stay as they are."""
+
+    encoders: Sequence[Any]
+
+    @property
+    def by_version(self) -> dict[str, Any]:
+        return {version: encoder for encoder in self.encoders for version in encoder.versions}
+
+    @property
+    def texts(self) -> dict[str, Any]:
+        return {}
 
 
 def _started() -> Iterator[Stores]:
@@ -195,6 +210,7 @@ def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterabl
         b"paths",
         b"encoded",
         b"folders",
+        b"collections",
     }
 
     files = {os.fsdecode(path): redis.hgetall(key) for path, key in found[b"file"].items()}
@@ -280,6 +296,7 @@ class Kit:
     recorded: type[Recorded] = Recorded
     photos: type[Photos] = Photos
     stores: type[Stores] = Stores
+    loaded: type[Loaded] = Loaded
 
 
 @pytest.fixture(scope="session")

@@ -42,13 +42,13 @@ FILTERS = Filters([".*"], [".jpg"])
 class Unasked:
     """A model that nobody may ask: every vector is there."""
 
-    name = MODEL
+    versions = (MODEL,)
     min_side = 8
 
     def preprocess(self, _: Any) -> NDArray[np.float32]:
         raise AssertionError("a photo was to be encoded")
 
-    def encode(self, _: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def encode(self, _: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         raise AssertionError("a photo was to be encoded")
 
 
@@ -73,7 +73,7 @@ class Life:
         )
         self.indexer = Indexer(
             watched,
-            [Unasked()],
+            kit.loaded([Unasked()]),
             self.pending,
             settle,
             self.watcher,

@@ -31,29 +31,30 @@ from daemon.watch.reconcile import Recording, Walk, compare
 from daemon.watch.settle import Settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
 MAX_FILE_BYTES = 1_000_000
 WHITE = 255
+DIM = 1280
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     spec = load_spec(paths.shipped("models") / "efficientnet-lite0.yaml")
-    return prepare(spec, tmp_path_factory.mktemp("cache"))
+    return prepare(spec, tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("pulled"))
 
 
 @pytest.fixture(scope="module")
 def encoder(model: Model) -> Encoder:
-    return Encoder(model, threads=1)
+    return Encoder([model], threads=1)
 
 
 @pytest.fixture(scope="module")
 def other(model: Model) -> Encoder:
     """Another model, with a name and a collection of its own."""
-    return Encoder(replace(model, spec=model.spec.model_copy(update={"name": "other"})), threads=1)
+    return Encoder([replace(model, spec=model.spec.model_copy(update={"name": "other"}))], threads=1)
 
 
 class Wrapped:
@@ -65,14 +66,15 @@ class Wrapped:
         self.gate.set()
         self.waiting = threading.Event()
         self.seen: list[float] = []
+        self.bears_white = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
 
-    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
         self.waiting.set()
         assert self.gate.wait(60)
-        if any(one.min() >= (WHITE - 127) / 128 for one in inputs):
+        if not self.bears_white and any(one.min() >= (WHITE - 127) / 128 for one in inputs):
             raise ModelError("efficientnet-lite0", "it saw white")
         self.seen += [float(one.mean()) for one in inputs]
         return self._encoder.encode(inputs)
@@ -95,6 +97,9 @@ class Territory:
 
     def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
         return self.reachable
+
+    def is_watched(self, path: str) -> bool:
+        return path.startswith(f"{self.folder}/")
 
     def rescan_all(self, reason: str) -> None:  # noqa: ARG002
         self.rescans += 1
@@ -121,7 +126,7 @@ class Pipeline:
         given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8, "max_pixels": 10**7} | options
         self.indexer = Indexer(
             self.index,
-            self.encoders,
+            kit.loaded(self.encoders),
             self.pending,
             settle,
             self.territory,
@@ -149,7 +154,7 @@ class Pipeline:
     def wait(self) -> None:
         def idle() -> bool:
             self.indexer.check()
-            return not len(self.pending)
+            return not len(self.pending) and not self.indexer.backfill.active
 
         self._kit.eventually(idle)
 
@@ -201,10 +206,12 @@ def folder(tmp_path: Path) -> Path:
 def make(folder: Path, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[Callable[..., Pipeline]]:
     made: list[Pipeline] = []
 
-    def start(index: Index, **options: int) -> Pipeline:
-        named = {one.name: one for one in (encoder, other)}
-        encoders = [named[collection.model] for collection in index.collections]
+    def start(index: Index, *, held: bool = False, **options: int) -> Pipeline:
+        named = {one.versions[0]: one for one in (encoder, other)}
+        encoders = [named[collection.version] for collection in index.collections]
         made.append(Pipeline(folder, index, encoders, kit, **options))
+        if held:
+            made[-1].encoders[-1].gate.clear()
         made[-1].indexer.start()
         return made[-1]
 
@@ -220,7 +227,7 @@ def make(folder: Path, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[C
 
 @pytest.fixture
 def library(stores: Any, encoder: Encoder, kit: Any) -> Iterator[Index]:
-    index: Index = stores.library(dim=encoder.dim, models=(encoder.name,))
+    index: Index = stores.library(dim=DIM, models=encoder.versions)
     yield index
     kit.drop(index)
 
@@ -245,7 +252,7 @@ UNTOUCHED = (0, list[str]())
 
 @pytest.fixture
 def of_two(stores: Any, encoder: Encoder, other: Encoder, kit: Any) -> Iterator[Index]:
-    index: Index = stores.library(dim=encoder.dim, models=(encoder.name, other.name))
+    index: Index = stores.library(dim=DIM, models=encoder.versions + other.versions)
     yield index
     kit.drop(index)
 
@@ -342,6 +349,73 @@ def test_a_model_that_joins_encodes_what_is_there_and_the_others_do_not(
     both.assert_like_disk()
     assert both.encoder.encoded == before
     assert of_two.vectors.count(of_two.collections[1].name) == len(names)
+
+
+@pytest.fixture
+def joining(of_two: Index, make: Callable[..., Pipeline]) -> Callable[..., Pipeline]:
+    """A function that lets a first model index what is there, and a second one join, held back until its gate opens."""
+
+    def join(*names: str, **options: int) -> Pipeline:
+        alone = make(Index(of_two.mappings, of_two.vectors, of_two.collections[:1]))
+        alone.encoder.bears_white = True
+        alone.look(*names)
+        alone.indexer.stop()
+        both = make(of_two, held=True, **options)
+        assert both.encoders[1].waiting.wait(30)
+        return both
+
+    return join
+
+
+def test_what_happens_now_goes_before_what_a_new_model_lacks(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    names = [f"{n}.png" for n in range(40)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    both = joining(*names, threads=1, batch_photos=1, queue_bytes=1)
+    both.write("light.png", flat(250))
+    both.pending.put(both.path("light.png"), Hint.CLOSED)
+    both.encoders[1].gate.set()
+    both.wait()
+    both.assert_like_disk()
+    seen = both.encoders[1].seen
+    assert len(seen) == len(names) + 1
+    assert max(seen) in seen[:6]
+
+
+def test_the_library_is_in_use_while_a_model_that_joined_is_being_filled(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    names = [f"{n}.png" for n in range(12)]
+    for n, name in enumerate(names):
+        pipeline.save(name, n)
+    before = pipeline.encoder.encoded
+    both = joining(*names)
+    assert both.indexer.backfill.active
+    assert both.indexer.backfill.models == {both.index.models[1]}
+    os.unlink(both.path("3.png"))
+    os.rename(both.path("4.png"), both.path("moved.png"))
+    both.pending.put_all([both.path(name) for name in ("3.png", "4.png", "moved.png")], Hint.CLOSED)
+    both.encoders[1].gate.set()
+    both.wait()
+    assert not both.indexer.backfill.active
+    assert both.encoder.encoded - before == len(names)
+    both.assert_like_disk()
+
+
+def test_a_photo_that_a_new_model_cannot_encode_stays_with_the_others(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    pipeline.write("white.png", flat(WHITE))
+    pipeline.save("a.png", 1)
+    both = joining("white.png", "a.png")
+    both.encoders[1].gate.set()
+    both.wait()
+    first, second = both.index.collections
+    assert (both.index.vectors.count(first.name), both.index.vectors.count(second.name)) == (2, 1)
+    assert both.index.mappings.files([both.path("white.png")])[0] is not None
+    assert not both.indexer.backfill.active
 
 
 # One path
@@ -954,7 +1028,7 @@ def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
 
 @pytest.fixture
 def own_library(own_stores: Any, encoder: Encoder) -> Iterator[Index]:
-    index: Index = own_stores.library(dim=encoder.dim, models=(encoder.name,), timeout=2.0)
+    index: Index = own_stores.library(dim=DIM, models=encoder.versions, timeout=2.0)
     yield index
     index.close()
 

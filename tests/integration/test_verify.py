@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +20,7 @@ from daemon.changes import Hint
 from daemon.encode.encoder import Encoder
 from daemon.encode.models import load_spec, prepare
 from daemon.errors import QueryError
+from daemon.index.index import Index
 from daemon.index.search import Search
 from daemon.index.vectors import Row
 from daemon.indexer import Indexer
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from daemon.index.index import Collection, Index
+    from daemon.index.index import Collection
     from daemon.index.keys import Keys
     from daemon.verify.report import Report
 
@@ -51,18 +52,18 @@ COARSE = 64
 class Coarse:
     """A second model: the picture in 64 numbers."""
 
-    name = "coarse"
+    versions = ("coarse",)
     min_side = 8
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
         return np.asarray(image.convert("L").resize((8, 8)), np.float32)
 
-    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return np.stack([self.encode_query(one) for one in inputs])
+    def encode(self, inputs: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        return {"coarse": np.stack([self.encode_query(one)["coarse"] for one in inputs])}
 
-    def encode_query(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_query(self, query: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         flat = query.ravel() - query.mean()
-        return np.asarray(flat / np.linalg.norm(flat), np.float32)
+        return {"coarse": np.asarray(flat / np.linalg.norm(flat), np.float32)}
 
 
 def png(seed: int) -> bytes:
@@ -95,6 +96,9 @@ class Ground:
     def is_unverified(self, path: str) -> bool:
         return path in self.held
 
+    def is_watched(self, path: str) -> bool:
+        return path.startswith(f"{self.folder}/")
+
     def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
         return self.admits(path) and self.folder.is_dir()
 
@@ -108,13 +112,13 @@ class Ground:
 class Library:
     """A library of six photos in seven files, in step; and its verifier."""
 
-    def __init__(self, folder: Path, index: Index, encoders: Sequence[Any], territory: Any, pending: Pending) -> None:
+    def __init__(self, folder: Path, index: Index, models: Any, territory: Any, pending: Pending) -> None:
         self.folder, self.index, self.pending, self.territory = folder, index, pending, territory
         self.redis: Any = index.mappings._redis
         self.keys: Keys = index.mappings.keys
         self.indexer = Indexer(
             index,
-            encoders,
+            models,
             pending,
             pending._settle,
             territory,
@@ -125,8 +129,9 @@ class Library:
             max_pixels=MAX_PIXELS,
         )
         search = Search(index, territory.admits)
-        own_bytes = OwnBytes(index, search, encoders, max_pixels=MAX_PIXELS, max_limit=50, is_shown=territory.admits)
-        self.verifier = Verifier(index, pending, territory, FILTERS, own_bytes)
+        own_bytes = OwnBytes(index, search, models, max_pixels=MAX_PIXELS, max_limit=50, is_shown=territory.admits)
+        self.filling: set[str] = set()
+        self.verifier = Verifier(index, pending, territory, FILTERS, own_bytes, self.filling.__contains__)
 
     def path(self, name: str) -> str:
         return str(self.folder / name)
@@ -175,16 +180,17 @@ def _told(report: Report) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+def models(tmp_path_factory: pytest.TempPathFactory, kit: Any) -> Any:
     spec = load_spec(paths.shipped("models") / "efficientnet-lite0.yaml")
-    return Encoder(prepare(spec, tmp_path_factory.mktemp("cache")), threads=1), Coarse()
+    model = prepare(spec, tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("pulled"))
+    return kit.loaded([Encoder([model], threads=1), Coarse()])
 
 
 @pytest.fixture
-def index(stores: Any, encoders: tuple[Any, ...], kit: Any) -> Iterator[Index]:
-    index: Index = stores.library(dim=encoders[0].dim, models=tuple(one.name for one in encoders))
-    first, second = index.collections
-    index.collections = (first, type(second)(second.model, second.name, second.alias, COARSE, "l2"))
+def index(stores: Any, models: Any, kit: Any) -> Iterator[Index]:
+    library: Index = stores.library(dim=1280, models=tuple(models.by_version))
+    first, second = library.current
+    index = Index(library.mappings, library.vectors, [first, replace(second, dim=COARSE, metric="l2")])
     yield index
     kit.drop(index)
 
@@ -197,12 +203,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def library(
-    folder: Path, index: Index, encoders: tuple[Any, ...], kit: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Library]:
+def library(folder: Path, index: Index, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     # Nothing watches: there is no event to wait for.
     monkeypatch.setattr(barrier, "EVENT_SECONDS", 0.0)
-    library = Library(folder, index, encoders, Ground(folder), Pending(Settle(0.0, 0.0)))
+    library = Library(folder, index, models, Ground(folder), Pending(Settle(0.0, 0.0)))
     library.indexer.start()
     for number, name in enumerate(["a.png", "b.png", "c.png", "sub/d.png", "sub/\udce9.png", "z.png"]):
         library.write(name, number)
@@ -223,7 +227,7 @@ def test_a_sound_library_has_no_difference(library: Library, *, deep: bool) -> N
     report = library.verify(deep=deep)
     assert report.differences == ()
     assert (report.files, report.photos, report.failures, report.mended, report.pending) == (7, 6, 0, 0, 0)
-    assert [(one.name, one.vectors) for one in report.models] == [("efficientnet-lite0", 6), ("coarse", 6)]
+    assert [(one.name, one.vectors) for one in report.models] == [(name, 6) for name in library.index.models]
     assert report.sampled == (6 if deep else 0)
 
 
@@ -659,7 +663,7 @@ class Life:
 
 
 @pytest.fixture
-def watched(folder: Path, index: Index, encoders: tuple[Any, ...]) -> Iterator[Library]:
+def watched(folder: Path, index: Index, models: Any) -> Iterator[Library]:
     settle = Settle(settle_seconds=0.2, pause_seconds=0.05)
     pending = Pending(settle)
     watcher = Watcher(
@@ -673,7 +677,7 @@ def watched(folder: Path, index: Index, encoders: tuple[Any, ...]) -> Iterator[L
         poll_seconds=1e6,
         max_pending=10_000,
     )
-    library = Library(folder, index, encoders, watcher, pending)
+    library = Library(folder, index, models, watcher, pending)
     for number in range(10):
         library.write(f"{number}.png", number)
     library.indexer.start()

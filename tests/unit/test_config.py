@@ -69,6 +69,8 @@ def test_the_shipped_file_has_every_key_with_its_default_and_nothing_else() -> N
     for key in ("data_dir", "cache_dir", "runtime_dir"):
         assert expected[key] == getattr(paths, key)()
         expected[key] = None
+    assert expected["models"] == ["efficientnet-lite0", "words"]
+    expected["models"] = None
     assert document.problems == []
     assert document.data == expected
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import io
-import json
 import os
-import shutil
-import socket
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,60 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from daemon import paths
 from daemon.api import app
 from daemon.api.queries import Queries
 from daemon.api.server import Server, bind
-from daemon.encode.encoder import Encoder
-from daemon.encode.models import load_spec, prepare
 from daemon.errors import ConfigError, StoreUnavailable
 from daemon.index.index import Encoded, Index
 from daemon.index.search import Search
+from tests.integration.api.conftest import Client, library_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from daemon.encode.encoder import Encoder
+    from daemon.encode.models import Model
 
 MAX_BYTES = 1_000_000
 UNVERIFIED = {"/in/5.jpg", "/in/5 again.jpg"}
-
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(os.fspath(self._path))
-
-
-class Client:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(
-        self, method: str, target: str, body: Any = None, kind: str = "image/png"
-    ) -> tuple[int, dict[str, Any]]:
-        connection = Connection(self.path)
-        try:
-            connection.request(method, target, body, {"Content-Type": kind})
-            response = connection.getresponse()
-            raw = response.read()
-        finally:
-            connection.close()
-        assert raw.isascii()
-        answer = json.loads(raw)
-        assert answer["schema"] == 1
-        return response.status, answer
-
-    def asked(self, **query: Any) -> tuple[int, dict[str, Any]]:
-        return self("POST", "/v1/search", json.dumps(query).encode(), "application/json")
-
-    def code(self, *request: Any, **query: Any) -> tuple[int, str]:
-        status, answer = self.asked(**query) if query else self(*request)
-        assert "\n" not in answer["error"]["message"]
-        return status, answer["error"]["code"]
 
 
 def png(seed: int) -> bytes:
@@ -80,43 +37,38 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    spec = load_spec(paths.shipped("models") / "efficientnet-lite0.yaml")
-    return Encoder(prepare(spec, tmp_path_factory.mktemp("cache")), threads=1)
-
-
 @pytest.fixture
-def library(stores: Any, encoder: Encoder, kit: Any) -> Iterator[Index]:
-    index: Index = stores.library(dim=encoder.dim, models=(encoder.name,))
+def library(stores: Any, models: dict[str, Model], kit: Any) -> Iterator[Index]:
+    index = library_of(stores, [models["efficientnet-lite0"]])
     index.recover()
     yield index
     kit.drop(index)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="api-"))
-    yield place
-    shutil.rmtree(place)
 
 
 class Unasked:
     """Stands where no test of this module asks for the status, a sync or a decision; the commands' tests do."""
 
 
-def served(index: Index, encoder: Encoder, directory: Path, is_shown: Callable[[str], bool]) -> Server:
+def served(index: Index, encoders: Sequence[Encoder], directory: Path, is_shown: Callable[[str], bool]) -> Server:
     search, others = Search(index, is_shown), Unasked()
     queries = Queries(
-        index, search, {encoder.name: encoder}, lambda path: path in UNVERIFIED, max_limit=50, max_pixels=10**7
+        index,
+        search,
+        {version: encoder for encoder in encoders for version in encoder.versions},
+        {},
+        lambda path: path in UNVERIFIED,
+        text_models=(),
+        text_candidates=tuple,
+        max_limit=50,
+        max_pixels=10**7,
     )
     application = app.build(queries, others, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
     return Server(application, directory / "s")
 
 
 @pytest.fixture
-def client(library: Index, encoder: Encoder, directory: Path) -> Iterator[Client]:
-    server = served(library, encoder, directory, lambda path: not path.startswith("/outside/"))
+def client(library: Index, encoders: list[Encoder], directory: Path) -> Iterator[Client]:
+    server = served(library, encoders, directory, lambda path: not path.startswith("/outside/"))
     server.start()
     yield Client(directory / "s")
     server.stop()
@@ -130,7 +82,7 @@ def filled(library: Index, photos: Any) -> Index:
         content = name.encode("utf-8", "backslashreplace").decode()
         add = photos.add(name, content, models=1)
         collection = library.collections[0]
-        library.commit([Encoded(add.add, {collection.model: photos.vector(content, collection.dim)})])
+        library.commit([Encoded(add.add, {collection.version: photos.vector(content, collection.dim)})])
     return library
 
 
@@ -205,13 +157,13 @@ def test_what_cannot_be_told_to_be_there_is_marked(client: Client, filled: Index
     assert answer["results"][1]["unverified"] == []
 
 
-def test_a_store_that_is_away_is_said(library: Index, encoder: Encoder, directory: Path, kit: Any) -> None:
+def test_a_store_that_is_away_is_said(library: Index, encoders: list[Encoder], directory: Path, kit: Any) -> None:
     def away(name: str) -> None:
         if name == "search":
             raise StoreUnavailable("Milvus", "unix:/m", "cannot be reached")
 
     broken = Index(library.mappings, kit.recorded(library.vectors, before=away), library.collections)
-    server = served(broken, encoder, directory, lambda _: True)
+    server = served(broken, encoders, directory, lambda _: True)
     server.start()
     status, answer = Client(directory / "s")("POST", "/v1/search", png(1))
     assert (status, answer["error"]["code"]) == (503, "unavailable")

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.api import app, schema
-from daemon.api.queries import Queries
+from daemon.api.asking import Picture
 from daemon.api.server import Server, bind
 from daemon.errors import ConfigError, ModelError, QueryError, StoreRefused, StoreUnavailable
 from daemon.verify.report import Finding, ModelVectors, Report, by_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from daemon.api.asking import Question
 
 MAX_BYTES = 1000
 
@@ -34,19 +36,15 @@ class Answers:
         self.error: Exception | None = None
         self.asked: list[str] = []
 
-    def by_bytes(self, data: bytes, *, limit: int, model: str) -> schema.SearchAnswer:
-        self.asked.append(f"{len(data)} {limit} {model}")
+    def answer(self, question: Question) -> schema.SearchAnswer:
+        (term,) = question.terms
+        size = len(term.what.data) if isinstance(term.what, Picture) else term.what
+        self.asked.append(f"{size} {question.limit} {','.join(question.models)}")
         if self.error:
             raise self.error
         return schema.SearchAnswer(
             model="m", metric="cosine", query=schema.Query(by="bytes", id=None), took_ms=1, results=[]
         )
-
-    def by_path(self, path: str, *_: int | None, limit: int, model: str) -> Any:
-        return self.by_bytes(os.fsencode(path), limit=limit, model=model)
-
-    def by_id(self, photo: str, *, limit: int, model: str) -> schema.SearchAnswer:
-        return Queries.by_id(self, photo, limit=limit, model=model)  # type: ignore[arg-type]
 
     def health(self) -> schema.HealthAnswer:
         return schema.HealthAnswer(status="ok")
@@ -117,6 +115,12 @@ def post(path: Path, body: bytes, *, kind: str = "image/png", length: int | None
         b'{"path": "/a", "mtime_ns": 1.5}',
         b"\xff",
         b"NaN",
+        b'{"terms": []}',
+        b'{"terms": {}}',
+        b'{"terms": [{"text": "boat"}], "path": "/a"}',
+        b'{"terms": [{"text": "boat", "weight": NaN}]}',
+        b'{"terms": [{"text": "boat", "weight": 1e999}]}',
+        b'{"terms": [{"path": "/a\\u0000b"}]}',
     ],
 )
 def test_json_that_asks_for_nothing_that_can_be_is_a_bad_request(path: Path, answers: Answers, body: bytes) -> None:

@@ -95,7 +95,7 @@ def test_the_name_of_another_model_is_taken_only_by_force(tmp_path: Path) -> Non
     add(first, place.catalogue, replace=False)
     second = examine(save(tmp_path / "m.onnx", image_graph(nhwc=True)), Wishes(), place.cache_dir)
 
-    with pytest.raises(ModelError, match=r"there is one of this name already .*--force"):
+    with pytest.raises(ModelError, match=r"you have one of this name already .*--force"):
         add(second, place.catalogue, replace=False)
     assert place.catalogue.load("m").input.layout == "nchw"
 

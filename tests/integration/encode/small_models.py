@@ -78,7 +78,7 @@ def small_model(
     model = Model(spec, home, "0" * 12, hashlib.sha256(graph).hexdigest())
     model.graph.write_bytes(graph)
     if arrays is not None:
-        np.savez(home / "projection.npz", **dict(arrays))
+        np.savez(home / "projection.npz", **dict[str, Any](arrays))
     if text_graph is not None:
         (home / "text").mkdir()
         (home / "text" / "model.onnx").write_bytes(text_graph)

@@ -45,7 +45,8 @@ def jpeg(image: Image.Image, **options: Any) -> bytes:
 
 def vector(encoder: Encoder, data: bytes, *, min_side: int | None = None) -> np.ndarray:
     photo = decode(data, "photo.jpg", min_side=min_side or encoder.min_side, max_pixels=10**8)
-    return only(encoder.encode([encoder.preprocess(photo.image)]))[0]
+    row: np.ndarray = only(encoder.encode([encoder.preprocess(photo.image)]))[0]
+    return row
 
 
 def only(vectors: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -98,9 +98,10 @@ def png(image: Image.Image) -> bytes:
 
 def encoded(spec: ModelSpec, files: Sequence[bytes], cache: Path) -> np.ndarray:
     """Return one row for each photo, through everything that the daemon does with a file and a spec."""
-    encoder = Encoder(prepare(spec, cache), threads=1)
+    model = prepare(spec, cache, cache)
+    encoder = Encoder([model], threads=1)
     images = [decode(file, "photo.png", min_side=encoder.min_side, max_pixels=10**7).image for file in files]
-    return encoder.encode([encoder.preprocess(image) for image in images])
+    return encoder.encode([encoder.preprocess(image) for image in images])[model.version]
 
 
 def as_articles_compute_it(file: bytes, weights: Weights) -> np.ndarray:

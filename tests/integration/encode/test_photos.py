@@ -69,7 +69,7 @@ def test_the_orientation_examples_all_show_the_same(encoder: Encoder, name: str)
     photos = [opened(PHOTOS / "exif-orientation" / f"{name}_{orientation}.jpg") for orientation in range(9)]
     wide = name == "Landscape"
     assert all((photo.width > photo.height) is wide for photo in photos)
-    rows = encoder.encode([encoder.preprocess(photo.image) for photo in photos])
+    (rows,) = encoder.encode([encoder.preprocess(photo.image) for photo in photos]).values()
     # Each example has its own number printed on it.
     assert (rows @ rows.T).min() > 0.8
 
@@ -86,7 +86,7 @@ def test_photos_of_one_kind_find_each_other(encoder: Encoder) -> None:
         if len(by_label[path.parent.name]) < 10:
             by_label[path.parent.name].append(encoder.preprocess(opened(path).image))
     labels = np.repeat(sorted(by_label), [len(by_label[label]) for label in sorted(by_label)])
-    rows = encoder.encode([x for label in sorted(by_label) for x in by_label[label]])
+    (rows,) = encoder.encode([x for label in sorted(by_label) for x in by_label[label]]).values()
     scores = rows @ rows.T
     np.fill_diagonal(scores, -1)
     assert (labels[scores.argmax(axis=1)] == labels).mean() > 0.9

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daemon.encode.models import Model
 
 AVAILABLE = onnxruntime.get_available_providers()
+REMOTE = "AzureExecutionProvider"
 
 
 def has(name: str) -> bool:
@@ -73,6 +74,21 @@ def test_a_provider_that_leaves_the_graph_to_another_is_noticed(
     session = Session("small", model.graph, threads=1, provider=Provider("cuda", allow_fallback=True))
     assert session.provider == "CPUExecutionProvider"
     assert "small runs with cpu in the place of cuda: CPUExecutionProvider runs it" in caplog.text
+
+
+@pytest.mark.skipif(REMOTE not in AVAILABLE, reason=f"this onnxruntime has no {REMOTE}")
+def test_a_provider_that_runs_no_part_of_a_graph_is_noticed_although_the_session_names_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It stands for one that supports none of the graph's operators: it runs its own, and nothing else.
+    monkeypatch.setitem(PROVIDERS, "cuda", PROVIDERS["cuda"]._replace(execution_provider=REMOTE))
+    model = small_model(tmp_path)
+    plain = onnxruntime.InferenceSession(model.graph, providers=[REMOTE])
+    assert plain.get_providers()[0] == REMOTE
+    with pytest.raises(ModelError, match="CPUExecutionProvider runs it where cuda is configured"):
+        Session("small", model.graph, threads=1, provider=Provider("cuda"))
+    allowed = Provider("cuda", allow_fallback=True)
+    assert Session("small", model.graph, threads=1, provider=allowed).provider == "CPUExecutionProvider"
 
 
 def test_a_provider_must_have_a_name_of_the_table() -> None:
@@ -150,3 +166,13 @@ def test_openvino_with_a_device_that_is_not_there_is_refused_or_replaced_as_conf
     encoder = Encoder([model], threads=1, provider=Provider("openvino", nowhere, allow_fallback=True))
     assert encoder.provider == "CPUExecutionProvider"
     assert "runs with cpu in the place of openvino" in caplog.text
+
+
+@pytest.mark.skipif(not has("openvino"), reason="onnxruntime-openvino is not installed")
+def test_a_graph_of_which_openvino_runs_nothing_is_no_graph_that_it_runs(tmp_path: Path) -> None:
+    determinant = graph_of([helper.make_node("Det", ["x"], ["y"])], {"y": ["batch", 3]})
+    model = small_model(tmp_path, determinant, output={"pooling": "none", "dim": 3})
+    with pytest.raises(ModelError, match="CPUExecutionProvider runs it where openvino is configured"):
+        Session("small", model.graph, threads=1, provider=Provider("openvino"))
+    allowed = Provider("openvino", allow_fallback=True)
+    assert Session("small", model.graph, threads=1, provider=allowed).provider == "CPUExecutionProvider"

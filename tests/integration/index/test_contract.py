@@ -279,7 +279,7 @@ def test_a_library_of_another_layout_is_refused(index: Index) -> None:
 def test_a_collection_of_another_dimension_is_refused(index: Index) -> None:
     one = index.collections[0]
     with pytest.raises(StoreRefused, match="8 dimensions where the model has 9"):
-        index.vectors.ensure(one.name, one.alias, dim=9, metric="cosine")
+        index.vectors.ensure(one.name, dim=9, metric="cosine")
 
 
 def test_collections_are_loaded_again_after_the_server_was_restarted(own_stores: Any, photos: Any, kit: Any) -> None:

@@ -228,13 +228,17 @@ def test_the_alias_of_a_model_follows_its_newest_version(stores: Any) -> None:
     index = stores.library(models=("one",))
     vectors, alias = index.vectors, index.collections[0].alias
     for version in ("1", "2", "1"):
-        vectors.ensure(f"{alias}_{version}", alias, dim=8, metric="cosine")
+        vectors.ensure(f"{alias}_{version}", dim=8, metric="cosine")
+        vectors.point(alias, f"{alias}_{version}")
+        assert vectors.target(alias) == f"{alias}_{version}"
         with vectors._milvus() as client:
             assert client.describe_alias(alias, timeout=5)["collection_name"] == f"{alias}_{version}"
+    vectors.unpoint(alias)
+    assert vectors.target(alias) is None
+    for version in "12":
+        vectors.drop(f"{alias}_{version}")
     with vectors._milvus() as client:
-        client.drop_alias(alias, timeout=5)
-        for version in "12":
-            client.drop_collection(f"{alias}_{version}", timeout=5)
+        assert not any(name.startswith(alias) for name in client.list_collections(timeout=5))
     index.close()
 
 
@@ -250,7 +254,7 @@ def test_what_an_index_is_built_with_reaches_the_server(stores: Any, index: Inde
 def test_every_index_and_metric_finds_a_vector_by_itself(stores: Any, kind: str, metric: str) -> None:
     vectors = Vectors(stores.milvus.url, embedded=True, index=kind)
     name = f"kind_{kind}_{metric}"
-    vectors.ensure(name, f"{name}_alias", dim=8, metric=metric)
+    vectors.ensure(name, dim=8, metric=metric)
     vectors.upsert(name, [row(number) for number in range(8)])
     vectors.flush()
     for number in range(8):
@@ -316,5 +320,5 @@ def test_a_vector_index_that_is_torn_while_the_server_runs_is_made_again(own_sto
         client.release_collection(collection.name, timeout=10)
     for index in directory.glob("partitions/*/indexes/*.idx"):
         index.write_bytes(index.read_bytes()[:100])
-    own.vectors.ensure(collection.name, collection.alias, dim=collection.dim, metric=collection.metric)
+    own.vectors.ensure(collection.name, dim=collection.dim, metric=collection.metric)
     assert [hit.id for hit in own.vectors.search(collection.name, row(7).vector, 1)] == [7]

@@ -14,6 +14,7 @@ from daemon.api.schema import Answer, HealthAnswer, Reconcile
 from daemon.api.status import Status, Store
 from daemon.changes import Remembered
 from daemon.errors import StoreUnavailable
+from daemon.index.index import Collection
 from daemon.index.mappings import Counts
 from daemon.indexer import Outage
 from daemon.watch.brake import Hold
@@ -34,8 +35,8 @@ class Mappings:
     def count_below(self, folder: str) -> int:  # noqa: ARG002
         return 3
 
-    def count_encoded(self, collection: str) -> int:  # noqa: ARG002
-        return 2
+    def count_encoded(self, collection: str) -> int:
+        return {"lib_m_1f": 1, "lib_m_0f": 2, "lib_old_0f": 7}[collection]
 
 
 class Parts:
@@ -43,8 +44,21 @@ class Parts:
 
     def __init__(self) -> None:
         self.mappings = Mappings()
-        collection = SimpleNamespace(name="lib_m_0f", model="m", dim=8, metric="cosine")
-        self.index = SimpleNamespace(mappings=self.mappings, collections=[collection])
+        self.now, self.before, self.gone = (
+            Collection(model, f"{model}-{version}", f"lib_{model}_{version}", f"lib_{model}", 8, "cosine")
+            for model, version in (("m", "1f"), ("m", "0f"), ("old", "0f"))
+        )
+        self.retired: list[Collection] = []
+        self.answering = self.now
+        self.index = SimpleNamespace(
+            mappings=self.mappings,
+            collections=[self.now, self.before],
+            current=[self.now],
+            retired=lambda: self.retired,
+            answering=lambda _: self.answering,
+        )
+        self.backfill = SimpleNamespace(active=False, models=frozenset())
+        encoder = SimpleNamespace(provider="CPUExecutionProvider", encoded=4)
         self.outage = Outage()
         watch: Any = SimpleNamespace(overflows=3, watches=7, refused={"/p/a": 28})
         self.folder = WatchedFolder("/p", "auto", watch, state="watching")
@@ -55,10 +69,12 @@ class Parts:
         self.pending: Any = []
         parts: Any = {
             "index": self.index,
-            "indexer": SimpleNamespace(outage=self.outage, lag_seconds=0.12345),
+            "indexer": SimpleNamespace(outage=self.outage, lag_seconds=0.12345, backfill=self.backfill),
             "watcher": self.watcher,
             "pending": _Pending(self.pending),
-            "encoders": {"m": SimpleNamespace(provider="CPUExecutionProvider", encoded=4)},
+            "models": SimpleNamespace(
+                encoders=(encoder,), by_version={"m-1f": encoder, "m-0f": encoder}, texts={"m-1f": None}
+            ),
             "stores": [
                 Store("Redis", "unix:///r", SimpleNamespace(restarts=1)),
                 Store("Milvus", "http://m:19530", None),
@@ -99,7 +115,7 @@ def test_a_daemon_with_nothing_to_do_is_up_to_date(parts: Parts) -> None:
     answer = parts.status.answer()
     assert (answer.state, answer.reasons) == ("up to date", [])
     assert (answer.photos, answer.files, answer.failures, answer.encoded) == (2, 3, 1, 4)
-    assert (answer.lag_seconds, answer.folders[0].files, answer.models[0].photos) == (0.123, 3, 2)
+    assert (answer.lag_seconds, answer.folders[0].files, answer.models[0].photos) == (0.123, 3, 1)
     assert (answer.folders[0].watches, answer.folders[0].unwatched) == (7, 1)
     assert (answer.overflows, answer.reconciles, answer.reconcile) == (3, 5, None)
     assert [(store.embedded, store.state, store.restarts) for store in answer.stores] == [
@@ -181,3 +197,33 @@ def test_a_store_that_is_away_is_a_reason_and_the_last_numbers_stay(parts: Parts
     assert [store.state for store in answer.stores] == ["away", "ok"]
     # One that is known to be away may hang, and is not waited for.
     assert parts.mappings.asked == asked
+
+
+def test_a_model_is_complete_and_says_whether_it_understands_words(parts: Parts) -> None:
+    (model,) = parts.status.answer().models
+    assert (model.name, model.collection, model.state) == ("m", "lib_m_1f", "complete")
+    assert (model.photos, model.of, model.built, model.text) == (1, 2, 1, True)
+
+
+def test_a_model_that_is_being_filled_leaves_the_index_up_to_date_but_for_it(parts: Parts) -> None:
+    parts.backfill.active, parts.backfill.models = True, frozenset({"m"})
+    answer = parts.status.answer()
+    assert (answer.state, answer.models[0].state) == ("filling", "filling")
+    assert not parts.status.idle
+
+
+def test_a_daemon_that_walks_is_indexing_whatever_is_being_filled(parts: Parts) -> None:
+    parts.backfill.active, parts.watcher.busy = True, True
+    assert parts.status.answer().state == "indexing"
+
+
+def test_a_changed_model_is_answered_for_by_its_earlier_version(parts: Parts) -> None:
+    parts.answering = parts.before
+    (model,) = parts.status.answer().models
+    assert (model.collection, model.state, model.photos, model.built) == ("lib_m_0f", "rebuilding", 2, 1)
+
+
+def test_vectors_of_a_model_that_is_no_longer_configured_are_told(parts: Parts) -> None:
+    parts.retired = [parts.gone]
+    (retired,) = parts.status.answer().retired_models
+    assert (retired.name, retired.collection, retired.photos) == ("old", "lib_old_0f", 7)

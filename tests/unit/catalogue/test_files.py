@@ -27,11 +27,14 @@ def spec(source: dict[str, Any], **changes: Any) -> ModelSpec:
     return ModelSpec.model_validate(described | changes)
 
 
-def test_a_file_of_the_users_own_that_is_not_there_is_a_broken_model(tmp_path: Path) -> None:
-    state, reason = files.state(spec({"kind": "file", "path": str(tmp_path / "m.onnx")}), tmp_path)
+def test_a_file_of_the_users_own_can_be_missing_or_none(tmp_path: Path) -> None:
+    model = spec({"kind": "file", "path": str(tmp_path / "m.onnx")})
+    missing = files.state(model, tmp_path)
+    (tmp_path / "m.onnx").mkdir()
 
-    assert state == "broken"
-    assert "put the model's file there" in reason
+    assert missing[0] == "no file"
+    assert "put the model's file there" in missing[1]
+    assert files.state(model, tmp_path)[0] == "broken"
 
 
 def test_a_package_that_is_missing_names_what_to_install(tmp_path: Path) -> None:

@@ -141,13 +141,22 @@ def test_a_daemon_that_hangs_up_is_one_sentence(socket_directory: Path, answer: 
 
 
 def test_a_model_name_is_quoted() -> None:
-    assert Query(5, "a&b/\udcff").target() == "/v1/search?limit=5&model=a%26b%2F%FF"
+    assert Query(5, ("a&b/\udcff", "c"), "rrf").target() == "/v1/search?limit=5&model=a%26b%2F%FF&model=c&fuse=rrf"
     assert Query(5).target() == "/v1/search?limit=5"
     assert Query().target() == "/v1/search"
 
 
 def test_a_missing_daemon_is_exit_code_69(lookalike: Lookalike, photo: Path) -> None:
-    for arguments in (["status"], ["search", "photo.jpg"], ["sync"], ["verify"], ["failures"], ["deletions", "list"]):
+    for arguments in (
+        ["status"],
+        ["search", "photo.jpg"],
+        ["search", "a", "+", "b"],
+        ["compare", "a"],
+        ["sync"],
+        ["verify"],
+        ["failures"],
+        ["deletions", "list"],
+    ):
         done = lookalike(*arguments)
 
         assert (done.returncode, done.stdout) == (69, b"")

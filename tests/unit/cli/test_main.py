@@ -60,7 +60,17 @@ def run_on_terminal(lookalike: Lookalike, *arguments: str, **variables: str) -> 
 
 @pytest.mark.parametrize(
     "command",
-    [["search", "--sync", "photo.jpg"], ["status"], ["sync"], ["verify"], ["failures"], ["deletions"], ["--help"]],
+    [
+        ["search", "--sync", "photo.jpg"],
+        ["search", "photo.jpg", "+", "boat"],
+        ["compare", "boat"],
+        ["status"],
+        ["sync"],
+        ["verify"],
+        ["failures"],
+        ["deletions"],
+        ["--help"],
+    ],
     ids=" ".join,
 )
 def test_a_command_imports_nothing_heavy(
@@ -73,8 +83,10 @@ def test_a_command_imports_nothing_heavy(
     command: list[str],
 ) -> None:
     refusal = {"schema": 1, "error": {"code": "not_in_library", "message": "It is not in the library."}}
+    found = search_answer((0.5, ["/a.jpg"]))
     answers: dict[str, list[dict[str, Any]]] = {
-        "search": [sync_answer, refusal, search_answer((0.5, ["/a.jpg"]))],
+        "search": [refusal, found],
+        "compare": [status_answer | {"models": [{"name": "a"}, {"name": "b"}]}, found, found],
         "status": [status_answer],
         "sync": [sync_answer],
         "verify": [verify_answer],
@@ -82,7 +94,7 @@ def test_a_command_imports_nothing_heavy(
         "deletions": [{"schema": 1, "folders": [deletions("/photos")]}],
         "--help": [],
     }
-    for answer in answers[command[0]]:
+    for answer in [sync_answer] * ("--sync" in command) + answers[command[0]]:
         daemon.will_answer(answer)
 
     done = subprocess.run(
@@ -130,6 +142,7 @@ def test_the_version_needs_no_daemon(lookalike: Lookalike) -> None:
         ["--help"],
         ["-h"],
         ["search", "--help"],
+        ["compare", "--help"],
         ["status", "-h"],
         ["sync", "-h"],
         ["verify", "-h"],

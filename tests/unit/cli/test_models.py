@@ -44,21 +44,20 @@ def test_models_are_listed_with_what_can_be_done_with_them(
 
     done = lookalike("models", *arguments)
 
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"lookalike models pull NAME fetches what is not here yet\n")
     lines = [" ".join(line.split()) for line in done.stdout.decode().splitlines()]
     assert "efficientnet-lite0 ready live, 630 photos" in lines
-    assert lines[lines.index("mine not pulled") + 1 :][:3] == [
+    assert lines[lines.index("mine not pulled") + 1 :][:2] == [
         "for trying",
         "512 dimensions, MIT, https://example.org/mine.onnx, pinned, yours",
-        "its files are not on this machine yet; run `lookalike models pull mine`.",
     ]
-    assert all(len(line) <= 120 for line in done.stdout.decode().splitlines())
+    assert all(len(line) <= 100 for line in done.stdout.decode().splitlines())
 
 
 def test_models_are_listed_without_a_daemon(lookalike: Lookalike, home: Path) -> None:
     done = lookalike("models")
 
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0
     assert b"live" not in done.stdout.replace(b"alive", b"")
     default = next(line for line in done.stdout.split(b"\n") if line.startswith(b"efficientnet-lite0 "))
     assert default.endswith(b"configured")
@@ -97,7 +96,7 @@ def test_a_broken_spec_is_listed_with_what_is_wrong(lookalike: Lookalike, home: 
     done = lookalike("models")
 
     assert done.returncode == 0
-    assert b"worse               broken\n" in done.stdout
+    assert b"broken\n" in done.stdout
     assert b"At 'metric' (line 2)" in done.stdout
 
 
@@ -115,18 +114,21 @@ def test_an_unknown_model_is_one_sentence(lookalike: Lookalike, home: Path, comm
     done = lookalike("models", command, "none")
 
     assert done.returncode == 1
-    assert b"there is no model none; there are efficientnet-lite0" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"models: there is no model none; there are ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_a_bad_configuration_is_said_and_one_without_folders_is_not_bad(lookalike: Lookalike, home: Path) -> None:
     (home / "good.yaml").write_text("models: [efficientnet-lite0]\n", encoding="utf-8")
-    (home / "bad.yaml").write_text("modles: [a]\n", encoding="utf-8")
+    (home / "bad.yaml").write_text("modles: [a]\nfolder: /a\n", encoding="utf-8")
 
     assert lookalike("models", "--config", str(home / "good.yaml")).returncode == 0
     done = lookalike("models", "--config", str(home / "bad.yaml"))
     assert done.returncode == 1
-    assert b"At 'modles'" in done.stderr
+    assert [line.split(b": ")[1] for line in done.stderr.splitlines()] == [
+        b"At 'modles' (line 1)",
+        b"At 'folder' (line 2)",
+    ]
 
 
 def test_specs_lie_beside_the_configuration_that_is_named(lookalike: Lookalike, home: Path, tmp_path: Path) -> None:

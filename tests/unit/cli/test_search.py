@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -181,9 +182,10 @@ def test_an_empty_library_is_said_aloud_and_is_no_error(
     [
         ("missing.jpg", "missing.jpg does not exist"),
         (".", ". is a directory, not a photo"),
-        ("", "no image is named: the argument is empty"),
-        ("photo.jpg/x", "photo.jpg/x cannot be read: not a directory"),
-        ("a\x1bb", "a\\x1bb does not exist"),
+        ("", "a term of the query is empty: it must be an image file or a text"),
+        ("photo.jpg/x.jpg", "photo.jpg/x.jpg cannot be read: not a directory"),
+        ("a\x1bb.jpg", "a\\x1bb.jpg does not exist"),
+        ("red and/or blue", "red and/or blue does not exist; if it is a text, write text:red and/or blue"),
     ],
 )
 def test_an_image_that_cannot_be_read_is_one_sentence(
@@ -240,6 +242,9 @@ def test_an_image_without_an_end_is_sent_until_the_answer(lookalike: Lookalike, 
         ["--timeout", "nan"],
         ["--timeout", "1e99"],
         ["--unknown"],
+        ["--fuse", "sum"],
+        ["and", "more"],
+        ["+"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(lookalike: Lookalike, photo: Path, arguments: list[str]) -> None:
@@ -283,7 +288,59 @@ def test_a_full_disk_is_one_sentence(lookalike: Lookalike, daemon: FakeDaemon, p
     assert (done.returncode, done.stderr) == (1, b"the output cannot be written: No space left on device\n")
 
 
+def test_a_text_is_a_query_of_one_term(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.will_find((0.31, ["/boat.jpg"]))
+
+    done = lookalike("search", "a red boat at dusk")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"0.310  /boat.jpg\n", b"")
+    assert json.loads(daemon.requests[0].body) == {"terms": [{"text": "a red boat at dusk", "weight": 1.0}]}
+
+
+def test_images_and_texts_are_added_and_subtracted(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    daemon.will_find((0.4, ["/a.jpg"]))
+
+    done = lookalike("search", "photo.jpg", "-n", "3", "+", "2:at night", "-", "-", "--fuse", "rrf", stdin=b"piped")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    (request,) = daemon.requests
+    assert request.target == "/v1/search?limit=3&fuse=rrf"
+    by_path, text, piped = json.loads(request.body)["terms"]
+    assert (by_path["path"], by_path["weight"]) == (os.path.realpath(photo), 1.0)
+    assert text == {"text": "at night", "weight": 2.0}
+    assert piped == {"image": base64.b64encode(b"piped").decode(), "weight": -1.0}
+
+
+def test_several_models_are_asked_in_one_request(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.will_answer(search_answer((0.032522, ["/a.jpg"]), (0.032258, ["/b.jpg"])) | {"metric": "rrf"})
+
+    done = lookalike("search", "cat", "--model", "a", "--model", "b")
+
+    assert done.stdout == b"0.0325  /a.jpg\n0.0323  /b.jpg\n"
+    assert daemon.requests[0].target == "/v1/search?model=a&model=b"
+
+
+def test_a_model_that_is_still_being_filled_is_said(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    answered = [
+        {"name": "clip-vit-b32", "metric": "cosine", "photos": 1200, "of": 10000},
+        {"name": "words", "metric": "cosine", "photos": 10000, "of": 10000},
+    ]
+    for found in ([(0.3, ["/a.jpg"])], []):
+        daemon.will_answer(search_answer(*found) | {"models": answered})
+
+    said = b"clip-vit-b32 is still being filled: it knows 1,200 of 10,000 photos so far\n"
+    assert (lookalike("search", "cat").stderr, lookalike("search", "--paths", "cat").stderr) == (said, said)
+
+
+def test_a_library_without_a_model_for_text_says_which_would_do(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.will_refuse("no_text_model", "no model here understands text; pull clip-vit-b32", status=422)
+
+    done = lookalike("search", "cat")
+
+    assert (done.returncode, done.stderr) == (1, b"no model here understands text; pull clip-vit-b32\n")
+
+
 def test_scores_of_any_metric_are_aligned() -> None:
-    answer = {"results": [{"score": 9.5, "paths": ["/a", "/b"]}, {"score": 123.25, "paths": ["/c"]}]}
+    answer = {"metric": "l2", "results": [{"score": 9.5, "paths": ["/a", "/b"]}, {"score": 123.25, "paths": ["/c"]}]}
 
     assert search_lines(cast("SearchAnswer", answer)) == ["  9.500  /a", "       = /b", "123.250  /c"]

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from daemon.encode.efficientnet import VARIANTS, blocks, build, round_channels, same_padding
+from daemon.encode.efficientnet import VARIANTS, blocks, build, classifier, round_channels, same_padding
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,23 @@ def test_a_missing_weight_is_named() -> None:
 def test_a_weight_of_another_shape_is_named() -> None:
     with pytest.raises(ValueError, match=r"_blocks\.3\._depthwise_conv\.weight has the shape"):
         build(random_weights(), "lite2")
+
+
+def test_a_classifier_is_a_weight_and_a_bias_for_each_class() -> None:
+    weights = {"_fc.weight": np.ones((5, 1280), np.float32), "_fc.bias": np.zeros(5, np.float32)}
+    weight, bias = classifier(weights)
+    assert (weight.shape, bias.shape) == ((5, 1280), (5,))
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias"),
+    [((5, 1281), (5,)), ((5, 1280), (6,)), ((1280,), ()), ((5, 1280), (5, 1)), ((5, 5, 1280), (5, 5))],
+)
+def test_a_head_that_is_no_classifier_is_refused(weight: tuple[int, ...], bias: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="no classifier's"):
+        classifier({"_fc.weight": np.ones(weight, np.float32), "_fc.bias": np.zeros(bias, np.float32)})
+
+
+def test_weights_without_a_classifier_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no _fc\.weight"):
+        classifier(random_weights())

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
-from daemon.encode import external_data, graphs
+from daemon.encode import external_data, graphs, operators
 from daemon.encode.graphs import Value, check, inspect
 from daemon.encode.tensors import BITS
 from daemon.errors import ModelError
@@ -210,6 +210,40 @@ def test_operators_that_the_graph_defines_are_fine(tmp_path: Path) -> None:
     check("tiny", saved(tmp_path, in_a_function(numpy_helper.from_array(WEIGHT))))
 
 
+def calling(depth: int, times: int, last: tuple[str, str] = ("", "Neg")) -> ModelProto:
+    """Return a graph of `depth` functions, each of which calls the next one `times` times, and the last one calls `last`."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    functions = []
+    for number in range(depth):
+        domain, operator = last if number == depth - 1 else ("own", f"F{number + 1}")
+        values = ["a", *(f"t{step}" for step in range(times - 1)), "b"]
+        nodes = [helper.make_node(operator, [values[i]], [values[i + 1]], domain=domain) for i in range(times)]
+        functions.append(helper.make_function("own", f"F{number}", ["a"], ["b"], nodes, opsets))
+    return model_of([helper.make_node("F0", ["x"], ["y"], domain="own")], functions=functions)
+
+
+def test_functions_that_write_out_to_a_million_operators_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, calling(20, 2))
+    assert path.stat().st_size < 4096
+    with pytest.raises(ModelError, match="write out to 1048576 operators"):
+        check("tiny", path)
+
+
+def test_functions_that_call_each_other_a_few_times_are_fine(tmp_path: Path) -> None:
+    check("tiny", saved(tmp_path, calling(10, 2)))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_functions_that_call_themselves_are_refused(tmp_path: Path, depth: int) -> None:
+    with pytest.raises(ModelError, match="call themselves"):
+        check("tiny", saved(tmp_path, calling(depth, 1, ("own", "F0"))))
+
+
+def test_an_operator_of_another_library_is_found_in_a_function(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"needs operators of org\.example,"):
+        check("tiny", saved(tmp_path, calling(3, 1, ("org.example", "Detect"))))
+
+
 def test_a_domain_that_is_named_and_not_used_is_fine(tmp_path: Path) -> None:
     model = model_of()
     model.opset_import.append(helper.make_opsetid("org.pytorch.aten", 1))
@@ -219,10 +253,10 @@ def test_a_domain_that_is_named_and_not_used_is_fine(tmp_path: Path) -> None:
 def test_the_domains_are_those_of_the_runtime() -> None:
     from onnxruntime.capi import onnxruntime_pybind11_state
 
-    assert {schema.domain for schema in onnxruntime_pybind11_state.get_all_operator_schema()} <= graphs.DOMAINS
+    assert {schema.domain for schema in onnxruntime_pybind11_state.get_all_operator_schema()} <= operators.DOMAINS
 
 
-@pytest.mark.parametrize("operator", sorted(graphs.PROGRAMS))
+@pytest.mark.parametrize("operator", sorted(operators.PROGRAMS))
 def test_a_program_for_a_device_is_refused(tmp_path: Path, operator: str) -> None:
     node = helper.make_node(operator, ["x"], ["y"], domain="com.microsoft")
     with pytest.raises(ModelError, match="a program for one device"):

@@ -28,7 +28,7 @@ def test_an_affine_projection_takes_the_mean_off_and_multiplies() -> None:
 def test_words_are_the_published_mixture_of_the_most_likely_classes(top: int) -> None:
     rng = np.random.default_rng(4)
     rows, weight, bias, vectors = (rng.normal(size=shape) for shape in ((5, 8), (8, 40), (40,), (40, 6)))
-    project = WordsProjection(*(array.astype(np.float32) for array in (weight, bias, vectors)), top)
+    project = WordsProjection(weight.astype(np.float32), bias.astype(np.float32), vectors.astype(np.float32), top)
     assert (project.features, project.dim) == (8, 6)
     expected = [conse(row, weight, bias, vectors, top) for row in rows]
     np.testing.assert_allclose(project(rows.astype(np.float32)), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,100 @@
+"""Reading the files that a person names, in pieces or whole; what cannot be read is one sentence."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STDIN = "-"
+MAX_HELD_BYTES = 256 * 1024 * 1024
+
+_STDIN_NAME = "standard input"
+_CHUNK_BYTES = 256 * 1024
+
+
+def shown(name: str) -> str:
+    """Return what a file is called in a sentence."""
+    return _STDIN_NAME if name == STDIN else name
+
+
+def is_regular(name: str) -> bool:
+    """Whether it can be read again and again: standard input, pipes and devices cannot."""
+    if name == STDIN:
+        return False
+    with reading(name):
+        return stat.S_ISREG(Path(name).stat().st_mode)
+
+
+def streamed(name: str) -> tuple[Iterator[bytes], int | None]:
+    """Return the bytes of a file in pieces, and how many there will be; None where that is not known."""
+    if name == STDIN:
+        return _chunks(_stdin(), name), None
+    with reading(name):
+        file = Path(name).open("rb", buffering=0)  # noqa: SIM115 - closed when its last piece has been taken
+    # A pipe, as from a shell's <(command), has no size to announce.
+    found = os.fstat(file.fileno())
+    size = found.st_size if stat.S_ISREG(found.st_mode) else None
+    chunks = _closing(_chunks(file, name), file)
+    return (chunks if size is None else exactly(chunks, size, name)), size
+
+
+def held(name: str) -> bytes:
+    """Return all bytes of a file, of which there may be MAX_HELD_BYTES: a device may have no end."""
+    data = bytearray()
+    for chunk in streamed(name)[0]:
+        data += chunk
+        if len(data) > MAX_HELD_BYTES:
+            raise CliError(f"{shown(name)} has more than {MAX_HELD_BYTES // 2**20} MiB, and is no photo")
+    return bytes(data)
+
+
+def exactly(chunks: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
+    """Yield `chunks` if they are the announced bytes; fewer would keep the daemon waiting, more be taken as a request."""
+    left = size
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise CliError(f"{name} was changed while it was being read")
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say in a sentence what the system says of the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CliError(f"{name} does not exist") from error
+    except OSError as error:
+        raise CliError(f"{shown(name)} cannot be read: {(error.strerror or str(error)).lower()}") from error
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:
+        raise CliError("the image cannot be read: standard input is closed")
+    return sys.stdin.buffer
+
+
+def _chunks(file: IO[bytes], name: str) -> Iterator[bytes]:
+    while True:
+        with reading(name):
+            chunk = file.read(_CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
+
+
+def _closing(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        yield from chunks

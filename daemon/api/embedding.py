@@ -1,0 +1,173 @@
+"""The vectors of a question's terms, by any model that answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import blake3
+
+from daemon.api.asking import File, Photo, Picture, Text
+from daemon.changes import photo_id
+from daemon.encode.images import decode
+from daemon.errors import PhotoError, QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from daemon.api.asking import What
+    from daemon.index.index import Collection, Index
+    from daemon.index.search import Search
+
+E = TypeVar("E")
+
+
+class QueryEncoder(Protocol):
+    """What a query needs of a graph, which may serve several models."""
+
+    @property
+    def min_side(self) -> int: ...
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]: ...
+    def encode_query(self, query: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]: ...
+
+
+class TextEncoder(Protocol):
+    """What a query needs of a text tower."""
+
+    def encode(self, text: str) -> NDArray[np.float32]: ...
+
+
+class Embedded(Protocol):
+    """A term that any collection's model can be asked about; `photo` is its id where the library knows it."""
+
+    @property
+    def photo(self) -> int | None: ...
+    def vector(self, collection: Collection) -> NDArray[np.float32]:
+        """Return its unit vector [dim]; QueryError where the model has none."""
+        ...
+
+
+class Embedding:
+    """Makes terms ready to be compared. Stored vectors are used where there are any, the rest is encoded when it is asked for."""
+
+    def __init__(
+        self,
+        index: Index,
+        search: Search,
+        encoders: Mapping[str, QueryEncoder],
+        texts: Mapping[str, TextEncoder],
+        *,
+        max_pixels: int,
+    ) -> None:
+        """Both mappings are by version, and may change with the models that are live."""
+        self._index = index
+        self._search = search
+        self._encoders = encoders
+        self._texts = texts
+        self._max_pixels = max_pixels
+
+    def understands_text(self, collection: Collection) -> bool:
+        return collection.version in self._texts
+
+    def of(self, what: What, name: str) -> Embedded:
+        """Return a term, `name` in sentences, ready to be compared; QueryError where the library does not know its file."""
+        match what:
+            case Text(text):
+                return _Words(self, text)
+            case Photo(photo):
+                return _Stored(self._index, photo, f"the photo with the id {photo}")
+            case File():
+                return self._file(what)
+            case Picture(data):
+                return self._picture(data, name)
+
+    def _file(self, file: File) -> _Stored:
+        photo = self._search.photo_at(file.path, file.size, file.mtime_ns)
+        if photo is None:
+            sentence = f"{file.path} is not in the library, or has changed and is not indexed yet"
+            raise QueryError("not_in_library", sentence)
+        return _Stored(self._index, photo, file.path)
+
+    def _picture(self, data: bytes, name: str) -> _Picture:
+        photo = photo_id(blake3.blake3(data).hexdigest())
+        known = self._index.mappings.known([photo])[0]
+        return _Picture(self, data, name, photo if known else None)
+
+    def stored(self, collection: Collection, photo: int) -> NDArray[np.float32] | None:
+        return self._index.vectors.get(collection.name, photo)
+
+    def decoded(self, data: bytes, name: str) -> Image.Image:
+        # At the scale at which photos are decoded to be indexed.
+        min_side = max(encoder.min_side for encoder in tuple(self._encoders.values()))
+        try:
+            return decode(data, name, min_side=min_side, max_pixels=self._max_pixels).image
+        except PhotoError as error:
+            raise QueryError("not_an_image", f"{name} cannot be used: {error.reason.rstrip('.')}") from error
+
+    def encoder(self, collection: Collection) -> QueryEncoder:
+        return _live(self._encoders.get(collection.version), collection)
+
+    def text(self, collection: Collection) -> TextEncoder:
+        return _live(self._texts.get(collection.version), collection)
+
+
+def _live(encoder: E | None, collection: Collection) -> E:
+    if encoder is None:
+        # A new version took over since the question came.
+        raise QueryError("unavailable", f"{collection.model} has just been replaced by its new version; ask again")
+    return encoder
+
+
+class _Stored:
+    """A photo of the library, by what is stored for it."""
+
+    def __init__(self, index: Index, photo: int, name: str) -> None:
+        self._index = index
+        self.photo = photo
+        self._name = name
+
+    def vector(self, collection: Collection) -> NDArray[np.float32]:
+        vector = self._index.vectors.get(collection.name, self.photo)
+        if vector is not None:
+            return vector
+        if self._index.mappings.known([self.photo])[0]:
+            raise QueryError("not_in_library", f"{collection.model} has not encoded {self._name} yet; send its bytes")
+        raise QueryError("not_in_library", f"{self._name} is not in the library")
+
+
+class _Picture:
+    """Any image by its bytes: decoded at most once, and encoded at most once by each graph."""
+
+    def __init__(self, embedding: Embedding, data: bytes, name: str, photo: int | None) -> None:
+        self._embedding = embedding
+        self._data = data
+        self._name = name
+        self.photo = photo
+        self._image: Image.Image | None = None
+        self._rows: dict[str, NDArray[np.float32]] = {}
+
+    def vector(self, collection: Collection) -> NDArray[np.float32]:
+        if self.photo is not None and (stored := self._embedding.stored(collection, self.photo)) is not None:
+            return stored
+        if collection.version not in self._rows:
+            encoder = self._embedding.encoder(collection)
+            if self._image is None:
+                self._image = self._embedding.decoded(self._data, self._name)
+            self._rows.update(encoder.encode_query(encoder.preprocess(self._image)))
+        return self._rows[collection.version]
+
+
+class _Words:
+    """A text."""
+
+    photo = None
+
+    def __init__(self, embedding: Embedding, text: str) -> None:
+        self._embedding = embedding
+        self._text = text
+
+    def vector(self, collection: Collection) -> NDArray[np.float32]:
+        return self._embedding.text(collection).encode(self._text)
