@@ -259,20 +259,23 @@ def _installation(config: Path | None) -> "Installation":
 
 
 def _live(socket: Path, timeout_seconds: float) -> dict[str, dict[str, Any]]:
-    """Return of each model that the daemon uses how many of how many photos it has; nothing when no daemon answers."""
+    """Return how many photos the daemon has of each model that it uses or used; nothing when no daemon answers."""
     try:
         with connect(socket, timeout_seconds) as client:
             status = client.status().answer
     except DaemonUnreachable:
         return {}
-    return {
-        model["name"]: {
+    found: dict[str, dict[str, Any]] = {
+        model["name"]: {"photos": model["photos"], "state": "retired"} for model in status.get("retired_models", ())
+    }
+    for model in status["models"]:
+        found[model["name"]] = {
             "photos": model["photos"],
             "of": model.get("of", status["photos"]),
-            "state": model.get("state", ""),
+            "built": model.get("built", model["photos"]),
+            "state": model.get("state", "complete"),
         }
-        for model in status["models"]
-    }
+    return found
 
 
 def _free(name: str, socket: Path, timeout_seconds: float) -> int | None:

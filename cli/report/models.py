@@ -77,24 +77,27 @@ def _use(model: Mapping[str, Any]) -> str:
     live = model["live"]
     if live is None:
         return "configured" if model["configured"] else ""
-    held = (
-        f"{live['photos']:,} of {count(live['of'], 'photo')}"
-        if live["photos"] != live["of"]
-        else count(live["photos"], "photo")
-    )
-    return f"live, {held}"
+    match live["state"]:
+        case "retired":
+            return f"no longer used, vectors of {count(live['photos'], 'photo')} are left"
+        case "filling":
+            return f"live, {live['photos']:,} of {count(live['of'], 'photo')} so far"
+        case "rebuilding":
+            return f"live, rebuilt for {live['built']:,} of {count(live['of'], 'photo')} so far"
+    return f"live, {count(live['photos'], 'photo')}"
 
 
 def _facts(model: Mapping[str, Any]) -> str:
+    # What is so of nearly all, that it is pinned and shipped, would only be in the way.
     facts = [
         f"{model['dim']} dimensions",
+        "text" if model["text"] else "",
         model["licence"],
         model["from"],
-        "pinned" if model["pinned"] else "not pinned",
+        "" if model["pinned"] else "not pinned",
+        "yours" if model["own"] else "",
     ]
-    if model["text"]:
-        facts.insert(1, "text")
-    return printable(", ".join([*facts, "yours" if model["own"] else "shipped"]))
+    return printable(", ".join(filter(None, facts)))
 
 
 def _file(file: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def test_models_are_listed_with_what_can_be_done_with_them(
     assert "efficientnet-lite0 ready live, 630 photos" in lines
     assert lines[lines.index("mine not pulled") + 1 :][:2] == [
         "for trying",
-        "512 dimensions, MIT, https://example.org/mine.onnx, pinned, yours",
+        "512 dimensions, MIT, https://example.org/mine.onnx, yours",
     ]
     assert all(len(line) <= 100 for line in done.stdout.decode().splitlines())
 
@@ -63,13 +63,34 @@ def test_models_are_listed_without_a_daemon(lookalike: Lookalike, home: Path) ->
     assert default.endswith(b"configured")
 
 
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"photos": 100, "of": 630, "state": "filling"}, b"live, 100 of 630 photos so far"),
+        ({"photos": 630, "of": 630, "built": 7, "state": "rebuilding"}, b"live, rebuilt for 7 of 630 photos so far"),
+    ],
+)
 def test_a_model_that_is_being_built_is_listed_with_how_far_it_is(
-    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path
+    lookalike: Lookalike,
+    daemon: FakeDaemon,
+    status_answer: dict[str, Any],
+    home: Path,
+    changes: dict[str, Any],
+    shown: bytes,
 ) -> None:
-    status_answer["models"][0] |= {"photos": 100, "of": 630, "state": "building"}
+    status_answer["models"][0] |= changes
     daemon.will_answer(status_answer)
 
-    assert b"live, 100 of 630 photos" in lookalike("models").stdout
+    assert shown in lookalike("models").stdout
+
+
+def test_a_model_that_is_used_no_more_is_listed_with_the_vectors_it_left(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path
+) -> None:
+    status_answer["retired_models"] = [{"name": "mine", "collection": "default_mine_0", "photos": 9}]
+    daemon.will_answer(status_answer)
+
+    assert b"not pulled     no longer used, vectors of 9 photos are left" in lookalike("models").stdout
 
 
 def test_the_list_as_json_has_every_fact(
@@ -81,7 +102,7 @@ def test_the_list_as_json_has_every_fact(
 
     assert answer["schema"] == 1
     models = {model["name"]: model for model in answer["models"]}
-    assert models["efficientnet-lite0"]["live"] == {"photos": 630, "of": 630, "state": ""}
+    assert models["efficientnet-lite0"]["live"] == {"photos": 630, "of": 630, "built": 630, "state": "complete"}
     expected = {
         "state": "not pulled", "own": True, "configured": False, "pinned": True, "dim": 512, "metric": "cosine",
         "licence": "MIT", "from": "https://example.org/mine.onnx", "text": False, "live": None,
