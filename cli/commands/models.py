@@ -144,18 +144,19 @@ def add(
     if (text is None) != (tokenizer is None):
         raise typer.BadParameter("--text and --tokenizer go together.")
     with _sentences():
-        from daemon.catalogue import adding  # noqa: PLC0415 - as above
+        from daemon.catalogue.adding import add as add_files  # noqa: PLC0415 - as above
+        from daemon.catalogue.examining import examine  # noqa: PLC0415 - as above
         from daemon.catalogue.wishes import Wishes  # noqa: PLC0415 - as above
 
         wishes = Wishes(name, preset, model_output, pooling, size, metric, licence, text, tokenizer, context)
         installation = _installation(config)
-        addition = adding.examine(file, wishes, installation.cache_dir)
+        addition = examine(file, wishes, installation.cache_dir)
         for decision in addition.decisions:
             output.notice(decision)
         if dry_run:
             output.lines(addition.yaml.splitlines())
             return
-        written = adding.add(addition, installation.catalogue, replace=force)
+        written = add_files(addition, installation.catalogue, replace=force)
     output.lines([str(written)])
     output.notice(f"next: lookalike models test {addition.name}")
     _say_how_to_use(addition.name)

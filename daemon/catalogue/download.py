@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import http.client
-import json
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import daemon
-from daemon.catalogue.whole import publish
+from daemon.catalogue import partial
+from daemon.catalogue.partial import Part, Remote, too_large
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Progress = Callable[[str, int, int | None], None]
     """Is told of a file how many bytes of how many (None: nobody knows) there are."""
 
-MAX_BYTES = 16 * 1024**3
 _CHUNK_BYTES = 256 * 1024
 _SILENCE_SECONDS = 30.0
 _ATTEMPTS = 4
 """So many in a row that bring nothing."""
 _PAUSE_SECONDS = 0.5
 _GIGABYTE = 1e9
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file behind `url`; `credentials` are headers for that host alone, and go to none that it redirects to.
-
-    `identity` is another one as soon as the file is: what was begun under another identity is not gone on with.
-    """
-
-    url: str
-    sha256: str | None = None
-    credentials: Mapping[str, str] = field(default_factory=dict)
-    identity: str = ""
 
 
 class _Interrupted(Exception):  # noqa: N818 - the transfer is
@@ -63,7 +47,7 @@ def download(name: str, remote: Remote, path: Path, progress: Progress) -> str:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _Part(name, remote, path) as part:
+        with Part(name, remote, path) as part:
             _persist(part, progress)
             part.finish()
             return part.digest.hexdigest()
@@ -72,93 +56,11 @@ def download(name: str, remote: Remote, path: Path, progress: Progress) -> str:
         raise ModelError(name, reason) from error
 
 
-class _Part:
-    """The bytes so far, and beside them what tells whether the server's file is still the one they are of."""
-
-    def __init__(self, name: str, remote: Remote, path: Path) -> None:
-        self.name, self.remote, self.path = name, remote, path
-        self._partial = path.with_name(f"{path.name}.part")
-        self._note = path.with_name(f"{path.name}.part.json")
-        self.done = 0
-        self.validator = ""
-        self.digest = hashlib.sha256()
-
-    def __enter__(self) -> Self:
-        self._file = self._partial.open("ab+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            reason = f"another command is downloading {self.path.name} at this moment; wait for it."
-            raise ModelError(self.name, reason) from error
-        self._recall()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if not self.done:
-            self._forget()
-
-    def _recall(self) -> None:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(self._note.read_bytes())
-            if note["url"] == self.remote.url.partition("?")[0] and note["identity"] == self.remote.identity:
-                self.validator = str(note["validator"])
-        if not self.validator:
-            self.restart("")
-            return
-        self._file.seek(0)
-        while chunk := self._file.read(_CHUNK_BYTES):
-            self.digest.update(chunk)
-            self.done += len(chunk)
-
-    def restart(self, validator: str) -> None:
-        """Forget what there is; the bytes that follow are of the file that the server calls `validator`."""
-        self._file.truncate(0)
-        self.done, self.validator, self.digest = 0, validator, hashlib.sha256()
-        # What signs the address of a file is another one each time.
-        note = {
-            "url": self.remote.url.partition("?")[0],
-            "identity": self.remote.identity,
-            "validator": validator,
-        }
-        self._note.write_text(json.dumps(note), encoding="utf-8")
-
-    def write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        self.digest.update(chunk)
-        self.done += len(chunk)
-        if self.done > MAX_BYTES:
-            self.discard()
-            raise ModelError(self.name, _too_large(self.remote.url))
-
-    def finish(self) -> None:
-        """Verify what there is, and give it its name."""
-        self._file.flush()
-        digest = self.digest.hexdigest()
-        if self.remote.sha256 is not None and digest != self.remote.sha256:
-            self.discard()
-            reason = (
-                f"what came from {self.remote.url} has the SHA-256 {digest} where {self.remote.sha256} was expected, and was "
-                "thrown away; pull it again, or correct its spec if the new file is meant."
-            )
-            raise ModelError(self.name, reason)
-        publish(self._partial, self.path)
-        self._forget()
-
-    def discard(self) -> None:
-        self._file.truncate(0)
-        self.done = 0
-
-    def _forget(self) -> None:
-        for leftover in (self._partial, self._note):
-            leftover.unlink(missing_ok=True)
-
-
-def _persist(part: _Part, progress: Progress) -> None:
-    """Fetch until all is there; each attempt that brings something gives new courage."""
+def _persist(part: Part, progress: Progress) -> None:
+    """Fetch until all is there; an attempt that brings something begins the count anew."""
     failed = 0
-    while True:
+    # A download may have been ended between its last byte and its name.
+    while not part.complete:
         before = part.done
         try:
             _fetch(part, progress)
@@ -173,7 +75,7 @@ def _persist(part: _Part, progress: Progress) -> None:
             return
 
 
-def _fetch(part: _Part, progress: Progress) -> None:
+def _fetch(part: Part, progress: Progress) -> None:
     with _response(part) as response:
         total = _accept(part, response)
         progress(part.path.name, part.done, total)
@@ -181,17 +83,14 @@ def _fetch(part: _Part, progress: Progress) -> None:
             while chunk := response.read1(_CHUNK_BYTES):
                 part.write(chunk)
                 progress(part.path.name, part.done, total)
-        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
             raise _Interrupted(_why(error)) from error
     if total is not None and part.done < total:
         raise _Interrupted(f"it broke off after {part.done:,} of {total:,} bytes")
-    if total is not None and part.done > total:
-        part.discard()
-        raise _Interrupted(f"{part.done:,} bytes came where {total:,} were announced")
 
 
 @contextmanager
-def _response(part: _Part) -> Iterator[http.client.HTTPResponse]:
+def _response(part: Part) -> Iterator[http.client.HTTPResponse]:
     request = urllib.request.Request(part.remote.url, headers=_headers(part))  # noqa: S310 - a spec's URL is http(s)
     for header, value in part.remote.credentials.items():
         request.add_unredirected_header(header, value)
@@ -206,7 +105,7 @@ def _response(part: _Part) -> Iterator[http.client.HTTPResponse]:
         yield response
 
 
-def _headers(part: _Part) -> dict[str, str]:
+def _headers(part: Part) -> dict[str, str]:
     headers = {"User-Agent": f"lookalike/{daemon.__version__}", "Accept-Encoding": "identity"}
     if part.done:
         # RFC 9110, 13.1.5: the rest if the file is still the same, else the whole one.
@@ -214,7 +113,7 @@ def _headers(part: _Part) -> dict[str, str]:
     return headers
 
 
-def _refusal(part: _Part, status: int) -> Exception:
+def _refusal(part: Part, status: int) -> Exception:
     if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and part.done:
         part.restart("")
         return _Interrupted("the server's file is shorter than what there was of it")
@@ -227,7 +126,7 @@ def _refusal(part: _Part, status: int) -> Exception:
     )
 
 
-def _accept(part: _Part, response: http.client.HTTPResponse) -> int | None:
+def _accept(part: Part, response: http.client.HTTPResponse) -> int | None:
     """Return how many bytes the whole file has, if the server says so, once there is room for them."""
     length = response.headers.get("Content-Length", "")
     coming = int(length) if length.isdecimal() else None
@@ -237,8 +136,8 @@ def _accept(part: _Part, response: http.client.HTTPResponse) -> int | None:
         part.restart("")
         raise _Interrupted("the server sent another part than it was asked for")
     total = None if coming is None else part.done + coming
-    if total is not None and total > MAX_BYTES:
-        raise ModelError(part.name, _too_large(part.remote.url))
+    if total is not None and total > partial.MAX_BYTES:
+        raise ModelError(part.name, too_large(part.remote.url))
     free = shutil.disk_usage(part.path.parent).free
     if coming is not None and coming > free:
         reason = (
@@ -253,10 +152,6 @@ def _validator(response: http.client.HTTPResponse) -> str:
     """Return what If-Range takes: a strong entity tag, else the time of the last change; empty where there is neither."""
     tag = str(response.headers.get("ETag", ""))
     return tag if tag and not tag.startswith("W/") else str(response.headers.get("Last-Modified", ""))
-
-
-def _too_large(url: str) -> str:
-    return f"{url} is larger than {MAX_BYTES // 1024**3} GiB, which no model here may be; use a smaller one."
 
 
 def _why(error: Exception) -> str:

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from daemon.catalogue.download import Remote
+from daemon.catalogue.partial import Remote
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from daemon.catalogue.samples import Sample, Samples, generated_photos, given_photos
 from daemon.encode.encoder import Encoder
-from daemon.encode.images import EXTENSIONS, decode
+from daemon.encode.images import decode
 from daemon.encode.providers import CPU
 from daemon.encode.text import TextEncoder
 from daemon.errors import PhotoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from daemon.encode.models import Model
     from daemon.encode.providers import Provider
 
-MAX_PHOTOS = 200
-_GENERATED = 8
-_GENERATED_SIDES = (1600, 1200)
-# Files that are held in memory to be decoded again and again.
-_DECODED_AGAIN = 16
 _SHOWN = 5
 _NEIGHBOURS = 3
 _MEASURED_SECONDS = 2.0
@@ -64,35 +57,10 @@ class Measurement:
     neighbours: dict[str, list[Neighbour]] = field(default_factory=dict)
 
 
-class _Photo(NamedTuple):
-    name: str
-    content: bytes
-
-
-@dataclass
-class _Photos:
-    """Of every photo the name and the input; of the first ones the file too, to decode it again."""
-
-    names: list[str] = field(default_factory=list)
-    inputs: list[np.ndarray] = field(default_factory=list)
-    kept: list[_Photo] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-
-    def add(self, photo: _Photo, load: Callable[[_Photo], np.ndarray]) -> None:
-        try:
-            self.inputs.append(load(photo))
-        except PhotoError as error:
-            self.unreadable.append(str(error))
-            return
-        self.names.append(photo.name)
-        if len(self.kept) < _DECODED_AGAIN:
-            self.kept.append(photo)
-
-
 def measure(
     model: Model, given: Sequence[Path], *, threads: int, max_pixels: int, provider: Provider = CPU
 ) -> Measurement:
-    """Run `model` over at most MAX_PHOTOS of the photos at or below `given`, or over generated ones where none is given.
+    """Run `model` over some of the photos at or below `given`, or over generated ones where none is given.
 
     ModelError when it cannot be used.
     """
@@ -100,12 +68,12 @@ def measure(
     encoder = Encoder([model], threads=1, provider=provider)
     after = _resident_bytes()
 
-    def load(photo: _Photo) -> np.ndarray:
+    def load(photo: Sample) -> np.ndarray:
         decoded = decode(photo.content, photo.name, min_side=encoder.min_side, max_pixels=max_pixels)
         return encoder.preprocess(decoded.image)
 
-    photos = _Photos()
-    for photo in _read(given, photos.unreadable) if given else _generated():
+    photos = Samples()
+    for photo in given_photos(given, photos.unreadable) if given else generated_photos():
         photos.add(photo, load)
     if not photos.inputs:
         raise PhotoError(", ".join(map(str, given)), "there is no photo that can be read; name others.")
@@ -168,32 +136,6 @@ def _text_seconds(model: Model) -> float | None:
     started = time.perf_counter()
     tower.encode(_QUERY)
     return time.perf_counter() - started
-
-
-def _read(given: Sequence[Path], unreadable: list[str]) -> Iterator[_Photo]:
-    for path in islice((found for one in given for found in _photos(one)), MAX_PHOTOS):
-        try:
-            yield _Photo(str(path), path.read_bytes())
-        except OSError as error:
-            unreadable.append(f"{path}: it cannot be read ({error.strerror}).")
-
-
-def _photos(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for directory, subdirectories, files in os.walk(path):
-        subdirectories.sort()
-        yield from (Path(directory, name) for name in sorted(files) if os.path.splitext(name)[1].lower() in EXTENSIONS)
-
-
-def _generated() -> Iterator[_Photo]:
-    """Yield JPEG files of a camera's shape, each another coarse pattern."""
-    for seed in range(_GENERATED):
-        tiles = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(tiles).resize(_GENERATED_SIDES, Image.Resampling.BICUBIC).save(buffer, "JPEG")
-        yield _Photo(f"{seed}.jpg", buffer.getvalue())
 
 
 def _resident_bytes() -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.catalogue import packages
-from daemon.catalogue.download import Remote, download
+from daemon.catalogue.download import download
 from daemon.catalogue.files import located_all, parts, pinned
 from daemon.catalogue.hub import hub_remote
+from daemon.catalogue.partial import Remote
 from daemon.encode.sources import sha256_of, stored_at, stored_in, verified
 from daemon.encode.specs import HuggingFaceSource, PackageSource, UrlSource
 from daemon.errors import ModelError

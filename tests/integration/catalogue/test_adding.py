@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from daemon.catalogue.adding import add, examine
+from daemon.catalogue.adding import add
+from daemon.catalogue.examining import examine
 from daemon.catalogue.wishes import Wishes
 from daemon.encode.encoder import Encoder
 from daemon.encode.text import TextEncoder

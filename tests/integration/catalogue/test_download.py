@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.catalogue import download as module
-from daemon.catalogue.download import Remote, download
+from daemon.catalogue import partial
+from daemon.catalogue.download import download
+from daemon.catalogue.partial import Remote
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -82,6 +84,19 @@ def test_the_next_pull_goes_on_where_the_last_one_gave_up(
     assert (tmp_path / "model.onnx").read_bytes() == CONTENT
     assert file_server.asked("Range") == ["bytes=250000-"]
     assert names(tmp_path) == ["model.onnx"]
+
+
+def test_a_download_that_was_only_not_named_yet_is_not_begun_again(
+    file_server: FileServer, remote: Remote, tmp_path: Path
+) -> None:
+    file_server.cuts = [250_000, 0, 0, 0, 0]
+    with pytest.raises(ModelError):
+        download("m", remote, tmp_path / "model.onnx", ignore)
+    (tmp_path / "model.onnx.part").write_bytes(CONTENT)
+    file_server.requests.clear()
+
+    assert download("m", remote, tmp_path / "model.onnx", ignore) == SHA256
+    assert (file_server.requests, names(tmp_path)) == ([], ["model.onnx"])
 
 
 def test_a_file_that_changed_meanwhile_is_downloaded_anew(
@@ -235,7 +250,7 @@ def test_two_at_once_are_not_mixed(file_server: FileServer, remote: Remote, tmp_
 
 
 def test_a_file_that_is_too_large_is_not_begun(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 999_999)
+    monkeypatch.setattr(partial, "MAX_BYTES", 999_999)
 
     with pytest.raises(ModelError, match="which no model here may be"):
         download("m", remote, tmp_path / "model.onnx", ignore)
@@ -247,7 +262,7 @@ def test_a_file_that_grows_too_large_on_the_way_is_thrown_away(
     file_server: FileServer, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file_server.announce = False
-    monkeypatch.setattr(module, "MAX_BYTES", 500_000)
+    monkeypatch.setattr(partial, "MAX_BYTES", 500_000)
 
     with pytest.raises(ModelError, match="which no model here may be"):
         download("m", remote, tmp_path / "model.onnx", ignore)

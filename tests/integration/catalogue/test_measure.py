@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from daemon.catalogue import measure as module
-from daemon.catalogue.adding import add, examine
+from daemon.catalogue import samples
+from daemon.catalogue.adding import add
+from daemon.catalogue.examining import examine
 from daemon.catalogue.measure import measure
 from daemon.catalogue.wishes import Wishes
 from daemon.errors import PhotoError
@@ -66,7 +68,7 @@ def test_the_nearest_of_the_given_photos_come_first(tmp_path: Path, metric: str)
 
 
 def test_of_many_photos_some_are_taken_and_the_first_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PHOTOS", 8)
+    monkeypatch.setattr(samples, "MAX_PHOTOS", 8)
     for n in range(12):
         photo(tmp_path / "photos" / f"{n:02}.png", (20 * n, 255 - 20 * n, 99))
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemon.catalogue.adding import add, examine
+from daemon.catalogue.adding import add
+from daemon.catalogue.examining import examine
 from daemon.catalogue.pull import pull
 from daemon.catalogue.removal import leftovers, remove
 from daemon.catalogue.wishes import Wishes
