@@ -22,17 +22,13 @@ if TYPE_CHECKING:
 
 PACS = Path(__file__).parents[4] / "shared" / "photos" / "pacs"
 SPEC = Path(__file__).parents[3] / "configs" / "models" / "words.yaml"
-TEMPLATE = "a photo of a {}"
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The shipped classifier's graph, and the words for what it sees."""
-    spec = load_spec(SPEC)
-    assert spec.text
-    spec = spec.model_copy(update={"text": spec.text.model_copy(update={"template": TEMPLATE})})
     directory = tmp_path_factory.mktemp("words")
-    return prepare(spec, directory / "cache", directory / "models")
+    return prepare(load_spec(SPEC), directory / "cache", directory / "models")
 
 
 @pytest.fixture(scope="module")
