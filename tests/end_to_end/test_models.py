@@ -145,3 +145,33 @@ def test_what_is_no_image_model_is_refused(lookalike: Lookalike, tmp_path: Path)
 
     assert done.returncode == 1
     assert done.stderr.startswith(b"Model text: its file is not an ONNX graph")
+
+
+def test_a_model_that_was_in_use_gives_its_vectors_back(lookalike: Lookalike, photos: Photos, tmp_path: Path) -> None:
+    graph = save(tmp_path / "colours.onnx", image_graph())
+    assert lookalike.command("models", "add", graph, "--preset", "siglip").returncode == 0
+    for seed in range(3):
+        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    configuration = lookalike.root / "config" / "lookalike" / "lookalike.yaml"
+    both = f"folders: [{lookalike.folder}]\nmodels: [efficientnet-lite0, {specs(lookalike) / 'colours.yaml'}]\n"
+    configuration.write_text(both, encoding="utf-8")
+    lookalike.start("--config", configuration)
+    lookalike.up_to_date()
+
+    assert b"live, 3 photos" in lookalike.command("models").stdout
+    refused = lookalike.command("models", "remove", "colours")
+    assert (refused.returncode, b"take it out of 'models'" in refused.stderr) == (1, True)
+
+    lookalike.stop()
+    configuration.write_text(f"folders: [{lookalike.folder}]\nmodels: [efficientnet-lite0]\n", encoding="utf-8")
+    assert lookalike.command("models", "remove", "colours").returncode == 69
+    lookalike.start("--config", configuration)
+    lookalike.up_to_date()
+    assert b"no longer used, vectors of 3 photos are left" in lookalike.command("models").stdout
+
+    removed = lookalike.command("models", "remove", "colours")
+
+    assert (removed.returncode, removed.stderr) == (0, b"")
+    assert removed.stdout.startswith(b"colours: removed 3 vectors and ")
+    assert not list(specs(lookalike).iterdir())
+    assert lookalike.status()["retired_models"] == []

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from cli import progress
+from cli.progress import Downloads
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Downloads() as downloads:
+        downloads("model.onnx", 1_000_000, 9_000_000)
+        monkeypatch.setattr(progress, "_EVERY_SECONDS", 0.0)
+        downloads("model.onnx", 2_000_000, 9_000_000)
+        downloads("model.onnx", 2_500_000, None)
+
+    assert capsys.readouterr().err == "model.onnx: 2.0 of 9.0 MB\nmodel.onnx: 2.5 MB\n"
+
+
+def test_at_a_terminal_a_bar_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with Downloads() as downloads:
+        downloads("[bold]model.onnx", 4_500_000, 9_000_000)
+        downloads.say("the next file")
+        downloads("text.onnx", 1, None)
+
+    shown = terminal.getvalue()
+    assert "[bold]model.onnx" in shown
+    assert "4.5/9.0 MB" in shown
+    assert "the next file\n" in shown
+    assert "text.onnx" in shown
