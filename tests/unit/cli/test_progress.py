@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import sys
-
-import pytest
+from typing import TYPE_CHECKING
 
 from cli import progress
 from cli.progress import Downloads
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Terminal(io.StringIO):
