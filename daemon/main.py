@@ -11,7 +11,7 @@ import queue
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a command runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +19,7 @@ import typer
 import daemon
 from daemon import config as configuration
 from daemon import paths, sdnotify
+from daemon.catalogue.installation import own_catalogue
 from daemon.console import LogHandler, Reporter, printable, standard_error
 from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.lifecycle import Services
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from daemon.api.status import Status, Store
+    from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
     from daemon.encode.live import LiveModels
     from daemon.encode.models import Model
+    from daemon.encode.specs import ModelSpec
     from daemon.index.index import Index
     from daemon.indexer import Indexer
     from daemon.lifecycle import Service
@@ -108,7 +111,7 @@ def check_config(
     """Say everything that is wrong with a configuration file; exit 78 when something is."""
     try:
         settings = configuration.load(file)
-        _load_specs(settings)
+        _specs(settings, own_catalogue(file))
         problems = configuration.missing_folders(settings)
         if problems:
             raise ConfigError(str(file), problems)
@@ -121,13 +124,15 @@ def check_config(
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
     """Return the exit status of a daemon's whole life."""
     _log_to(console, logging.INFO)
+    if file is None and paths.config_file().exists():
+        file = paths.config_file()
     try:
         settings = _settings(file, folders, models)
     except ConfigError as error:
         console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         return EXIT_CONFIG
     logging.getLogger().setLevel(settings.log.level.upper())
-    life = Daemon(settings, console)
+    life = Daemon(settings, own_catalogue(file), console)
     try:
         life.start()
         life.run(once=once)
@@ -146,8 +151,6 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
 
 
 def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...]) -> Config:
-    if file is None and paths.config_file().exists():
-        file = paths.config_file()
     settings = configuration.load(file, folders, models=models)
     missing = configuration.missing_folders(settings) if folders else []
     if missing:
@@ -166,27 +169,14 @@ def _log_to(console: Console, level: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _load_specs(settings: Config) -> list[Path]:
-    from daemon.encode.models import load_spec  # noqa: PLC0415 - pydantic models that only some commands need
-
-    files = [_spec_file(name) for name in settings.models]
-    for file in files:
-        load_spec(file)
-    return files
-
-
-def _spec_file(model: str) -> Path:
-    """Return the spec of a model: a path as it is, a name among the shipped ones."""
-    if os.sep in model:
-        return Path(model).expanduser()
-    shipped = paths.shipped("models")
-    file = shipped / f"{model}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
-        raise ConfigError(
-            "models", [f"there is no model {model}; shipped are {known}, and a path names a spec of your own"]
-        )
-    return file
+def _specs(settings: Config, catalogue: Catalogue) -> list[ModelSpec]:
+    """Return the specs of the configured models; ConfigError when one is not there, or two have one name."""
+    specs = [catalogue.load(name) for name in settings.models]
+    names = [spec.name for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError("models", [f"there are two models called {name}; rename one" for name in twice])
+    return specs
 
 
 @dataclass(slots=True)
@@ -203,8 +193,9 @@ class _Built:
 class Daemon:
     """One life of the daemon: `start`, `run` until a signal, `stop`. All three on the main thread."""
 
-    def __init__(self, settings: Config, console: Console) -> None:
+    def __init__(self, settings: Config, catalogue: Catalogue, console: Console) -> None:
         self._settings = settings
+        self._catalogue = catalogue
         self._services = Services()
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._reporter = Reporter(console)
@@ -220,7 +211,7 @@ class Daemon:
                 # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
                 signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_data_dir()
-        models = _prepare(settings)
+        models = _prepare(settings, self._catalogue)
         live = _load(models, settings)
         redis, milvus = self._start_stores()
         self._built = self._start_parts(models, live, redis, milvus)
@@ -354,7 +345,7 @@ class Daemon:
             live.texts,
             watcher.is_unverified,
             text_models=_by_preference(models),
-            text_candidates=_text_candidates,
+            text_candidates=lambda: _text_candidates(self._catalogue),
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
@@ -422,12 +413,9 @@ def _by_preference(models: list[Model]) -> list[str]:
     return [spec.name for spec in sorted(able, key=lambda spec: isinstance(spec.projection, Words))]
 
 
-def _text_candidates() -> list[str]:
-    """Return the shipped models that would understand words."""
-    from daemon.encode.models import load_spec  # noqa: PLC0415
-
-    specs = [load_spec(file) for file in sorted(paths.shipped("models").glob("*.yaml"))]
-    return [spec.name for spec in specs if spec.text]
+def _text_candidates(catalogue: Catalogue) -> list[str]:
+    """Return the models that would understand words."""
+    return [entry.name for entry in catalogue.entries() if entry.spec is not None and entry.spec.text]
 
 
 def _count(number: int, noun: str) -> str:
@@ -438,10 +426,10 @@ def _threads(settings: Config) -> int:
     return settings.encode.threads or len(os.sched_getaffinity(0))
 
 
-def _prepare(settings: Config) -> list[Model]:
-    from daemon.encode.models import load_spec, prepare  # noqa: PLC0415
+def _prepare(settings: Config, catalogue: Catalogue) -> list[Model]:
+    from daemon.encode.models import prepare  # noqa: PLC0415
 
-    return [prepare(load_spec(_spec_file(name)), settings.cache_dir, settings.models_dir) for name in settings.models]
+    return [prepare(spec, settings.cache_dir, settings.models_dir) for spec in _specs(settings, catalogue)]
 
 
 def _load(models: list[Model], settings: Config) -> LiveModels:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 SPECS = "models"
 """The directory of the user's specs, beside the configuration file."""
-PULLED = "models"
-"""The directory of pulled files, in data_dir."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Installation:
         settings = configuration.load(file, watching=False)
         return cls(
             own_catalogue(file),
-            settings.data_dir / PULLED,
+            settings.models_dir,
             settings.cache_dir,
             settings.models,
             settings.socket_path,
