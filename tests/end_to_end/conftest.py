@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 60.0
+ONE_MODEL = ("--model", "efficientnet-lite0")
 
 
 def eventually(condition: Callable[[], Any], what: str = "", seconds: float = DEADLINE_SECONDS) -> Any:
@@ -98,13 +99,13 @@ class Lookalike:
         )
 
     def once(self) -> subprocess.CompletedProcess[bytes]:
-        return self.daemon("run", self.folder, "--once")
+        return self.daemon("run", self.folder, *ONE_MODEL, "--once")
 
     def start(self, *arguments: str | Path) -> None:
-        """Start the daemon in the background, and return when it answers."""
+        """Start the daemon in the background, with one model where nothing is said, and return when it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "lookaliked", "run", *(arguments or (self.folder,))],
+                [BIN / "lookaliked", "run", *(arguments or (self.folder, *ONE_MODEL))],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

@@ -26,6 +26,7 @@ def options(help_text: str) -> set[str]:
         "lookaliked check-config",
         "lookalike",
         "lookalike search",
+        "lookalike compare",
         "lookalike status",
         "lookalike sync",
         "lookalike verify",
@@ -48,6 +49,24 @@ def test_every_option_is_in_the_readme(lookalike: Any, command: str) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("command", ["list", "show", "add", "pull", "test", "remove"])
+def test_every_option_of_the_commands_on_models_is_in_their_page(lookalike: Any, command: str) -> None:
+    done = lookalike.command("models", command, "--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    documented = "".join(file.read_text(encoding="utf-8") for file in (README, README.parent / "docs" / "models.md"))
+    assert f"lookalike models {command}" in documented
+    assert [
+        one for one in options(done.stdout.decode()) if f"`{one}" not in documented and f" {one}" not in documented
+    ] == []
+
+
+def test_every_shipped_model_is_in_the_page_on_models() -> None:
+    documented = (README.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    names = [spec.stem for spec in (README.parent / "configs" / "models").glob("*.yaml")]
+    assert len(names) >= 10
+    assert [name for name in names if f"`{name}`" not in documented] == []
+
+
 def test_options_are_found_in_the_help_of_search(lookalike: Any) -> None:
     found = options(lookalike.command("search", "--help").stdout.decode())
     assert {"--limit", "-n", "--json", "--paths", "--null", "-0", "--model", "--socket", "--timeout"} <= found
@@ -57,7 +76,7 @@ def test_every_command_is_in_the_readme(lookalike: Any) -> None:
     listed = re.findall(
         r"^  (\w+)  ", lookalike.command("--help").stdout.decode().partition("Commands:")[2], re.MULTILINE
     )
-    assert {"search", "status", "sync", "verify", "failures", "deletions"} <= set(listed)
+    assert {"search", "compare", "status", "models", "sync", "verify", "failures", "deletions"} <= set(listed)
     readme = README.read_text(encoding="utf-8")
     assert [command for command in listed if f"| `lookalike {command}" not in readme] == []
 

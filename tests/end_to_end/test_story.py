@@ -227,6 +227,40 @@ def test_photos_of_the_real_world_are_found_by_what_is_on_them(lookalike: Any) -
     assert best["score"] > 0.8
 
 
+def test_photos_are_found_by_words_with_what_is_installed_and_no_configuration(lookalike: Any) -> None:
+    for name in ("china.jpg", "flower.jpg"):
+        Image.fromarray(sklearn.datasets.load_sample_image(name)).save(lookalike.folder / name, quality=90)
+    for name in ("coffee", "chelsea", "rocket", "astronaut"):
+        Image.fromarray(getattr(skimage.data, name)()).save(lookalike.folder / f"{name}.png")
+    lookalike.start(lookalike.folder)
+    status = lookalike.up_to_date()
+    assert [(model["name"], model["photos"], model["text"]) for model in status["models"]] == [
+        ("efficientnet-lite0", 6, False),
+        ("words", 6, True),
+    ]
+    # One graph serves both.
+    assert status["encoded"] == 6
+    for text, name in (("cat", "chelsea.png"), ("a rocket", "rocket.png"), ("cup of coffee", "coffee.png")):
+        best = lookalike.command("search", text, "-n", "1", "--paths").stdout.decode()
+        assert best == f"{lookalike.folder / name}\n"
+    mixed = lookalike.command("search", "cat", "-", "2:coffee", "--paths").stdout.decode().splitlines()
+    assert mixed[-1] == str(lookalike.folder / "coffee.png")
+    both = lookalike.command("search", lookalike.folder / "chelsea.png", "--fuse", "rrf", "-n", "1", "--paths").stdout
+    assert both.decode() == f"{lookalike.folder / 'chelsea.png'}\n"
+    compared = lookalike.command("compare", lookalike.folder / "chelsea.png", "-n", "3").stdout.decode()
+    assert "efficientnet-lite0 (cosine)" in compared
+    assert "words (cosine)" in compared
+
+
+def test_without_a_model_that_understands_words_a_sentence_says_which_would_do(running: Any) -> None:
+    done = running.command("search", "elephant")
+    assert (done.returncode, done.stdout) == (1, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith(
+        "no model here understands text; pull one of clip-vit-b32, siglip2-base, or install lookalike[text]"
+    )
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/photos beside the clone")
 def test_a_library_of_cameras_and_formats_is_indexed_and_its_damaged_files_are_listed(lookalike: Any) -> None:
     for name in ("cameras", "formats", "odd"):

@@ -122,9 +122,11 @@ def test_a_sync_and_the_failures_say_which_files_cannot_be_read_and_retry_tries_
     assert [failure["path"] for failure in answer(running, "failures")["failures"]] == [str(bad)]
     assert str(bad) in said(running, "failures", "list", running.folder)[1]
     assert answer(running, "failures", "list", running.folder / "trip")["total"] == 0
+    # Once, or again where it was closed after it had been looked at.
+    attempts = answer(running, "failures")["failures"][0]["attempts"]
     assert answer(running, "failures", "retry")["retried"] == 1
     answer(running, "sync")
-    assert answer(running, "failures")["failures"][0]["attempts"] == 2
+    assert answer(running, "failures")["failures"][0]["attempts"] == attempts + 1
 
 
 def test_what_is_missing_in_a_suspicious_way_is_held_marked_and_deleted_when_somebody_says_so(
