@@ -249,6 +249,16 @@ def test_what_an_index_is_built_with_reaches_the_server(stores: Any, index: Inde
     assert described["params"] == INDEXES["IVF_FLAT"]["params"]
 
 
+def test_who_asks_for_all_gets_all(own_stores: Any, own: Index, kit: Any) -> None:
+    name = own.collections[0].name
+    random = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
+    own.vectors.upsert(name, [Row(number, vector, 0, 1, 1) for number, vector in enumerate(random)])
+    own.vectors.flush()
+    directory = own_stores.milvus._directory / "collections" / name
+    kit.eventually(lambda: list(directory.glob("partitions/*/indexes/*.idx")))
+    assert len(own.vectors.search(name, random[7], 1000)) == 600
+
+
 @pytest.mark.parametrize("kind", INDEXES)
 @pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
 def test_every_index_and_metric_finds_a_vector_by_itself(stores: Any, kind: str, metric: str) -> None:
