@@ -180,6 +180,8 @@ def test_metrics_say_what_the_status_says(parts: Parts) -> None:
         "lookalike_watches": 7,
         "lookalike_unwatched_directories": 1,
         "lookalike_degraded": 0,
+        "lookalike_model_photos": 1,
+        "lookalike_model_built_photos": 1,
         "lookalike_encoded_photos_total": 4,
         "lookalike_overflows_total": 3,
         "lookalike_reconciles_total": 5,
