@@ -55,8 +55,8 @@ CHANGED_SECONDS = 0.2
 REWRITTEN_SECONDS = 60.0
 """How long before its event a file may have been written: what puts its mtime back afterwards sets its ctime."""
 TEND_SECONDS = 1.0
-FEED_SECONDS = 0.1
-"""The same while photos are encoded that lack a vector."""
+FEED_SECONDS = 0.02
+"""How often photos that lack a vector are fed, while there are some."""
 LIVE, BULK, BACKFILL = range(3)
 """Whose turn it is first: what has just happened, what a walk has found, what another model knows already."""
 LAGS = 100
@@ -86,6 +86,7 @@ class Territory(Protocol):
     def admits(self, path: str) -> bool: ...
     def is_reachable(self, path: str, hint: Hint) -> bool: ...
     def is_watched(self, path: str) -> bool: ...
+    def is_unverified(self, path: str) -> bool: ...
     def rescan_all(self, reason: str) -> None: ...
     @property
     def walked(self) -> bool: ...
@@ -181,13 +182,16 @@ class Indexer:
         self._tend_worker = Worker("tend", self._tend)
         self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
         self._to_collect = False
-        self.backfill = Backfill(index, pending, territory.is_watched)
+        self.backfill = Backfill(index, pending, territory.is_watched, territory.is_unverified)
         self._troubles = 0
         self.outage = Outage()
         self._recovering = False
         self._recoveries = 0
         self.committed = 0
         """Changes made since the start."""
+        self.encoded = 0
+        """Photos encoded since the start, each once for all models that lacked it."""
+        self._counting = threading.Lock()
 
     # Service
 
@@ -271,11 +275,15 @@ class Indexer:
         try:
             found = os.lstat(task.path)
         except (FileNotFoundError, NotADirectoryError):
-            # Where the disk went away, the photo did not.
-            lost = record is not None and not self._territory.is_reachable(task.path, task.hint)
-            return _Decision.NOTHING if lost else Remove(task.path)
+            # Where the disk went away, the photo did not. That one was deleted is said by an event, or by a walk that the brake has
+            # judged.
+            kept = task.hint is Hint.FOUND or not self._territory.is_reachable(task.path, task.hint)
+            return _Decision.NOTHING if record is not None and kept else Remove(task.path)
         except OSError:
             # Its directory cannot be read: whether it is still there cannot be told, so it is.
+            return _Decision.NOTHING
+        if record is not None and not self._territory.is_watched(task.path):
+            # Its folder was taken out of the configuration: what is known of it stays for when it is back.
             return _Decision.NOTHING
         if not stat.S_ISREG(found.st_mode) or not self._territory.admits(task.path):
             return Remove(task.path)
@@ -308,16 +316,26 @@ class Indexer:
 
         What a writer has just closed is read: it may have put size and mtime back, as `touch --reference` does.
         """
-        whole = self._index.encoded([record.photo for _, record in known])
-        for (task, record), is_whole in zip(known, whole, strict=True):
-            if not is_whole or task.rewritten:
-                task.lane = task.lane if task.rewritten else BACKFILL
+        lacking = self._index.lacking([record.photo for _, record in known])
+        filled: set[int] = set()
+        for (task, record), versions in zip(known, lacking, strict=True):
+            if task.rewritten:
+                yield task.path, _Decision.LOAD
+            elif record.photo in filled or self._are_given_up(versions, record.photo):
+                # One of its copies is enough.
+                yield task.path, _Decision.NOTHING
+            elif versions:
+                task.lane = BACKFILL
+                filled.add(record.photo)
                 yield task.path, _Decision.LOAD
             elif task.stat is None or task.stat == record.stat:
                 yield task.path, _Decision.NOTHING
             else:
                 # Another device number: the same disk after a reboot.
                 yield task.path, Bind(task.path, task.stat, record.photo)
+
+    def _are_given_up(self, versions: frozenset[str], photo: int) -> bool:
+        return bool(versions) and all(self.backfill.has_given_up(version, photo) for version in versions)
 
     def _forgotten(self, gone: list[_Task]) -> Iterator[tuple[str, _Decision]]:
         """Nothing to do where neither a photo nor a failure is recorded: the old paths of what has moved, by the thousand."""
@@ -364,7 +382,11 @@ class Indexer:
         except _ChangedWhileRead:
             self._pending.later(task.path, CHANGED_SECONDS)
         except PhotoError as error:
-            self._fail(task, error.reason)
+            if task.lane == BACKFILL and task.record is not None and _is_still(task.path, task.record.stat):
+                # A disk that fails, or a limit, takes nothing from the models that know it.
+                self._give_up_filling(task, error.reason)
+            else:
+                self._fail(task, error.reason)
         else:
             if change is None:
                 _put(self._to_encode, task, self._stop)
@@ -434,40 +456,62 @@ class Indexer:
         return tasks
 
     def _encode_batch(self, tasks: list[_Task]) -> None:
-        try:
-            vectors = self._vectors(tasks)
-        except ModelError as error:
-            if len(tasks) == 1:
-                self._fail_encoding(tasks[0], error)
-                return
-            # One of them is at fault: it must not cost the others.
-            for task in tasks:
-                self._encode_batch([task])
-            return
-        for task, of_task in zip(tasks, vectors, strict=True):
+        for task, (vectors, errors) in zip(tasks, self._vectors(tasks), strict=True):
             assert task.stat is not None  # noqa: S101 - for the type checker
             assert task.photo is not None  # noqa: S101 - for the type checker
             task.inputs = {}
-            self._hand_to_commit([(task, Encoded(Add(task.path, task.stat, task.photo), of_task))])
+            if not vectors:
+                self._fail_encoding(task, next(iter(errors.values())))
+                continue
+            for version, error in errors.items():
+                # It is in the index of the models that know it.
+                log.warning("%s has no vector of the model %s: %s", printable(task.path), error.name, error.reason)
+                self.backfill.give_up(version, task.photo.id)
+            with self._counting:
+                self.encoded += 1
+            add = Add(task.path, task.stat, task.photo)
+            self._hand_to_commit([(task, Encoded(add, vectors, frozenset(errors)))])
 
-    def _vectors(self, tasks: list[_Task]) -> list[dict[str, NDArray[np.float32]]]:
-        """Return of each task a vector for each version that its photo lacks one of."""
-        vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in tasks]
+    def _vectors(self, tasks: list[_Task]) -> list[tuple[dict[str, NDArray[np.float32]], dict[str, ModelError]]]:
+        """Return of each task a vector for each version that its photo lacks one of, or why there is none."""
+        found: list[tuple[dict[str, NDArray[np.float32]], dict[str, ModelError]]] = [({}, {}) for _ in tasks]
         for encoder in dict.fromkeys(encoder for task in tasks for encoder in task.inputs):
             fed = [n for n, task in enumerate(tasks) if encoder in task.inputs]
-            for version, rows in encoder.encode([tasks[n].inputs[encoder] for n in fed]).items():
-                for n, row in zip(fed, rows, strict=True):
-                    if version in tasks[n].lacking:
-                        vectors[n][version] = row
-        return vectors
+            for n, result in zip(fed, self._encoded_by(encoder, [tasks[n] for n in fed]), strict=True):
+                vectors, errors = found[n]
+                wanted = tasks[n].lacking.intersection(encoder.versions)
+                if isinstance(result, ModelError):
+                    errors.update(dict.fromkeys(wanted, result))
+                else:
+                    vectors.update((version, result[version]) for version in wanted)
+        return found
+
+    def _encoded_by(
+        self, encoder: Encoder, tasks: Sequence[_Task]
+    ) -> list[dict[str, NDArray[np.float32]] | ModelError]:
+        """Return of each task its vectors by version, or the error; one that is at fault does not cost the others."""
+        try:
+            rows = encoder.encode([task.inputs[encoder] for task in tasks])
+        except ModelError as error:
+            if len(tasks) == 1:
+                return [error]
+            return [result for task in tasks for result in self._encoded_by(encoder, [task])]
+        return [{version: of_version[n] for version, of_version in rows.items()} for n in range(len(tasks))]
 
     def _fail_encoding(self, task: _Task, error: ModelError) -> None:
+        reason = f"the model {error.name} gives no vector for it: {error.reason}"
         if task.lane == BACKFILL:
-            # It stays in the index of the models that know it.
-            log.warning("%s has no vector of the model %s: %s", printable(task.path), error.name, error.reason)
-            self._pending.done(task.path)
-            return
-        self._patiently(lambda: self._fail(task, f"the model {error.name} gives no vector for it: {error.reason}"))
+            self._give_up_filling(task, reason)
+        else:
+            self._patiently(lambda: self._fail(task, reason))
+
+    def _give_up_filling(self, task: _Task, reason: str) -> None:
+        """Leave a photo to the models that know it."""
+        log.warning("%s cannot be encoded for another model: %s", printable(task.path), reason)
+        if task.record is not None:
+            for version in self._index.lacking([task.record.photo])[0]:
+                self.backfill.give_up(version, task.record.photo)
+        self._pending.done(task.path)
 
     # Commit
 
@@ -553,20 +597,26 @@ class Indexer:
         self.outage.store, self.outage.reason = error.store, str(error)
 
     def _tend(self) -> None:
-        """Notice a store that is away or was emptied while nobody asked it, and mend what an outage left behind."""
+        """Notice a store that is away or was emptied while nobody asked it, mend what an outage left behind, and fill what is lacking."""
+        asked = time.monotonic()
         while not self._stop.wait(FEED_SECONDS if self.backfill.active else TEND_SECONDS):
             try:
-                if not self._index.in_order() or self.outage.reason:
-                    self._recover()
-                    log.info("the stores are back; comparing everything with the disk")
-                    self._territory.rescan_all("a store was away")
-                    continue
-                self.backfill.feed()
-                if self._to_collect and self._compared:
-                    self._index.collect()
-                    self._to_collect = False
+                if self.outage.reason or time.monotonic() - asked >= TEND_SECONDS:
+                    self._ask_after_stores()
+                    asked = time.monotonic()
+                if not self.outage.reason:
+                    self.backfill.feed()
             except StoreUnavailable as error:
                 self._note_outage(error)
+
+    def _ask_after_stores(self) -> None:
+        if not self._index.in_order() or self.outage.reason:
+            self._recover()
+            log.info("the stores are back; comparing everything with the disk")
+            self._territory.rescan_all("a store was away")
+        elif self._to_collect and self._compared:
+            self._index.collect()
+            self._to_collect = False
 
     @property
     def _compared(self) -> bool:
@@ -595,7 +645,6 @@ class Indexer:
         self._index.recover()
         self._to_collect = True
         self.backfill.begin()
-        self.backfill.feed()
         if self._troubles == troubles:
             # What failed meanwhile may have been cut short behind the recovery's back: that takes another one.
             self.outage.reason = ""

@@ -187,7 +187,6 @@ class _Built:
     indexer: Indexer
     pending: Pending
     index: Index
-    models: LiveModels
 
 
 class Daemon:
@@ -362,7 +361,9 @@ class Daemon:
                 max_limit=settings.search.max_limit,
                 is_shown=watcher.is_watched,
             ),
-            lambda model: model in indexer.backfill.models,
+            lambda collection, photo: (
+                indexer.backfill.fills(collection.name) or indexer.backfill.has_given_up(collection.version, photo)
+            ),
         )
         application = routes.build(
             queries,
@@ -376,7 +377,7 @@ class Daemon:
         # last, so that the API does not wait for a verification when it stops.
         for service in (indexer, watcher, Server(application, settings.socket_path), verifier):
             self._services.start(service)
-        return _Built(status, indexer, pending, index, live)
+        return _Built(status, indexer, pending, index)
 
     # Telling
 
@@ -397,8 +398,8 @@ class Daemon:
 
     def _report_once(self) -> None:
         assert self._built is not None  # noqa: S101 - for the type checker
-        encoded = sum(encoder.encoded for encoder in self._built.models.encoders)
-        log.info("encoded %d photos; %d changes were written", encoded, self._built.indexer.committed)
+        indexer = self._built.indexer
+        log.info("encoded %d photos; %d changes were written", indexer.encoded, indexer.committed)
         for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
             log.warning("not indexed: %s: %s", failure.path, failure.reason)
         for reason in self._built.status.reasons():

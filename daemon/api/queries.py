@@ -11,7 +11,7 @@ from daemon.api.arithmetic import combined
 from daemon.api.choosing import Choice
 from daemon.api.embedding import Embedding
 from daemon.api.fusion import fused
-from daemon.errors import QueryError
+from daemon.errors import QueryError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +59,16 @@ class Queries:
 
     def answer(self, question: Question) -> schema.SearchAnswer:
         """Return the photos that are most like what is asked for, best first."""
+        versions = self._index.collections
+        try:
+            return self._answer(question)
+        except StoreUnavailable:
+            if self._index.collections == versions:
+                raise
+            # A changed model took over meanwhile, and the collection of its earlier version went.
+            return self._answer(question)
+
+    def _answer(self, question: Question) -> schema.SearchAnswer:
         started = time.perf_counter()
         if not 1 <= question.limit <= self._max_limit:
             raise QueryError("bad_request", f"the limit must be between 1 and {self._max_limit}")

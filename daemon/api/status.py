@@ -43,15 +43,11 @@ class Encoder(Protocol):
 
     @property
     def provider(self) -> str: ...
-    @property
-    def encoded(self) -> int: ...
 
 
 class Models(Protocol):
     """The models that encode now."""
 
-    @property
-    def encoders(self) -> Sequence[Encoder]: ...
     @property
     def by_version(self) -> Mapping[str, Encoder]: ...
     @property
@@ -120,7 +116,7 @@ class Status:
             lag_seconds=None if (lag := self._indexer.lag_seconds) is None else round(lag, 3),
             failures=self._counts.failures,
             held_deletions=sum(folder.held_deletions for folder in folders),
-            encoded=sum(encoder.encoded for encoder in self._models.encoders),
+            encoded=self._indexer.encoded,
             overflows=sum(folder.watch.overflows for folder in self._watcher.folders),
             reconciles=self._watcher.reconciles,
             reconcile=self._reconcile(),
@@ -176,7 +172,7 @@ class Status:
 
     def _model(self, current: Collection) -> schema.ModelStatus:
         answering = self._index.answering(current.model)
-        filling = current.model in self._indexer.backfill.models
+        filling = self._indexer.backfill.lacks(answering.name)
         encoder = self._models.by_version.get(answering.version)
         return schema.ModelStatus(
             name=current.model,
@@ -187,7 +183,7 @@ class Status:
             of=self._counts.photos,
             state="rebuilding" if answering != current else "filling" if filling else "complete",
             built=self._encoded.get(current.name, 0),
-            text=current.version in self._models.texts,
+            text=answering.version in self._models.texts,
             provider=encoder.provider if encoder else "",
         )
 

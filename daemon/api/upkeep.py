@@ -133,10 +133,17 @@ class Upkeep:
 
     @property
     def is_filling(self) -> bool:
-        """Whether the model that answers by default lacks photos that are being encoded now."""
-        default = self._index.models[0]
-        rebuilding = self._index.answering(default) not in self._index.current
-        return default in self._indexer.backfill.models and not rebuilding
+        """Whether photos are being encoded that the model lacks which answers by default."""
+        return self._indexer.backfill.fills(self._answering)
+
+    def fill_again(self) -> None:
+        """Have what the default model lacks tried again: a walk may have met a disk that was away."""
+        if self._indexer.backfill.lacks(self._answering):
+            self._indexer.backfill.wake()
+
+    @property
+    def _answering(self) -> str:
+        return self._index.answering(self._index.models[0]).name
 
     def troubles(self) -> list[str]:
         return self._status.reasons()
@@ -193,6 +200,7 @@ class Sync:
         if self._moment is None and all(one.is_set() for one in self._compared):
             # All that differed then is pending by now.
             self._moment = time.monotonic()
+            self._upkeep.fill_again()
         return (
             self._moment is not None
             and not self._upkeep.unfinished(self._moment, self._path)

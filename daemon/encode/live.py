@@ -26,7 +26,7 @@ THREADS = 1
 
 
 class LiveModels:
-    """What encodes photos and texts, by the model's version. May be read from any thread; one thread revives and releases."""
+    """What encodes photos and texts, by the model's version. May be read from any thread; revived and released is one at a time."""
 
     def __init__(self, models: Sequence[Model], cache_dir: Path, provider: Provider) -> None:
         """Load the models; ModelError when one cannot be used."""
@@ -54,13 +54,13 @@ class LiveModels:
         """Make an earlier version encode again; False where its files are gone, or of no use any more."""
         if version in self._encoders:
             return True
-        model = prepared(self._cache_dir, version)
-        if model is None:
-            return False
         try:
+            model = prepared(self._cache_dir, version)
+            if model is None:
+                return False
             self._load([model])
         except ModelError as error:
-            log.warning("The earlier version of the model cannot go on answering: %s", error)
+            log.warning("the earlier version of a model cannot go on answering: %s", error)
             return False
         return True
 
@@ -71,7 +71,7 @@ class LiveModels:
         try:
             discard(self._cache_dir, version)
         except ModelError as error:
-            log.warning("An earlier version of a model leaves its files behind: %s", error)
+            log.warning("an earlier version of a model leaves its files behind: %s", error)
 
     def _load(self, models: Sequence[Model]) -> None:
         loaded = load_encoders(models, threads=THREADS, provider=self._provider)

@@ -28,6 +28,8 @@ class Manifest(BaseModel):
     spec: ModelSpec
     fingerprint: str
     digest: str
+    preprocessing: int
+    """The revision of what is done with photos and texts before the graphs: see daemon/encode/models.py."""
     files: dict[str, Sha256]
     """The SHA-256 of every file, by its path in the directory."""
     external: dict[Sha256, tuple[str, ...]] = Field(strict=False)

@@ -92,13 +92,18 @@ def prepare(spec: ModelSpec, cache_dir: Path, models_dir: Path) -> Model:
 
 
 def prepared(cache_dir: Path, version: str) -> Model | None:
-    """Return a model that was prepared earlier, by its version; None when it is not there any more, or damaged."""
+    """Return a model that was prepared earlier, by its version.
+
+    None when it is not there any more, or damaged, or when photos are preprocessed in another way since.
+    """
     if not is_version(version):
         return None
     directory = directory_of(cache_dir, version)
     with _cache_errors(version, cache_dir):
         manifest = opened(directory)
-    return Model(manifest.spec, directory, manifest.fingerprint, manifest.digest) if manifest else None
+    if manifest is None or manifest.preprocessing != PREPROCESSING_REVISION:
+        return None
+    return Model(manifest.spec, directory, manifest.fingerprint, manifest.digest)
 
 
 def discard(cache_dir: Path, version: str) -> None:
@@ -127,7 +132,14 @@ def _fill(making: Making, spec: ModelSpec, fingerprint: str, parts: Mapping[str,
     if spec.projection:
         assembly.put_projection(making, model, parts)
     external = {parts[part].sha256: tuple(parts[part].external) for part in ("image", "text") if part in parts}
-    return Manifest(spec=spec, fingerprint=fingerprint, digest=model.digest, files=making.files, external=external)
+    return Manifest(
+        spec=spec,
+        fingerprint=fingerprint,
+        digest=model.digest,
+        preprocessing=PREPROCESSING_REVISION,
+        files=making.files,
+        external=external,
+    )
 
 
 def _fingerprint(spec: ModelSpec, parts: Mapping[str, Ingredient]) -> str:

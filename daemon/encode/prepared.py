@@ -110,10 +110,9 @@ def discarded(cache_dir: Path, version: str) -> None:
     directory = directory_of(cache_dir, version)
     if not directory.exists():
         return
-    with _locked(directory.parent):
-        with contextlib.suppress(FileNotFoundError):
-            _put_aside(directory)
-        _remove_leftovers(directory.parent)
+    # Not under the lock, which another process holds for as long as it makes a model.
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(_put_aside(directory), ignore_errors=True)
 
 
 def sweep(cache_dir: Path) -> None:
@@ -163,8 +162,11 @@ def _put_in_place(made: Path, place: Path) -> None:
     _sync_directory(place.parent)
 
 
-def _put_aside(place: Path) -> None:
-    place.rename(Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=place.parent)) / place.name)
+def _put_aside(place: Path) -> Path:
+    """Move a directory out of its place, at once, and return what can be removed then."""
+    aside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=place.parent))
+    place.rename(aside / place.name)
+    return aside
 
 
 def _remove_leftovers(root: Path) -> None:

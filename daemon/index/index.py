@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import threading
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from daemon.index.mappings import Add, Bind, Fail, MappingChange, Remove
@@ -32,6 +33,7 @@ __all__ = ["Change", "Collection", "Encoded", "Index"]
 log = logging.getLogger(__name__)
 
 BACKLOG_PAGE = 1000
+NOBODY: Mapping[str, set[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Encoded:
 
     add: Add
     vectors: Mapping[str, NDArray[np.float32]]
+    unable: frozenset[str] = frozenset()
+    """Versions that give no vector for it."""
 
 
 Change = Encoded | Bind | Remove | Fail
@@ -97,21 +101,24 @@ class Index:
             for name in self._names:
                 self._compare(name)
 
-    def replace_complete(self, counts: Callable[[str], bool]) -> list[Collection]:
+    def replace_complete(
+        self, counts: Callable[[str], bool], unable: Mapping[str, set[int]] = NOBODY
+    ) -> list[Collection]:
         """Let each changed model answer whose new version has all that the earlier one has; return the earlier ones, now dropped.
 
-        Only photos with a path that `counts` are waited for.
+        Only photos with a path that `counts` are waited for, and none that the new version is `unable` to encode.
         """
         with self._writing:
-            complete = [one for one in self._versions.earlier if not self._falls_short(one, counts)]
+            complete = [one for one in self._versions.earlier if not self._falls_short(one, counts, unable)]
             for collection in complete:
                 self._versions.replace(collection)
         return complete
 
-    def _falls_short(self, earlier: Collection, counts: Callable[[str], bool]) -> bool:
+    def _falls_short(self, earlier: Collection, counts: Callable[[str], bool], unable: Mapping[str, set[int]]) -> bool:
         current = next(one for one in self.current if one.model == earlier.model)
-        missing = self.mappings.only_in(earlier.name, current.name)
-        return any(counts(path) for path in self._paths_of(missing))
+        hopeless = unable.get(current.version, set())
+        missing = [photo for photo in self.mappings.only_in(earlier.name, current.name) if photo not in hopeless]
+        return any(counts(path) for path in self.paths_of(missing))
 
     def retired(self) -> list[Collection]:
         """Return the collections of models that are no longer configured."""
@@ -146,16 +153,21 @@ class Index:
         with self._writing:
             self._finish_intents()
 
-    def missing(self) -> dict[str, set[int]]:
-        """Return, by the name of each collection that is not complete, the photos whose vector is not in it."""
-        found = {name: self.mappings.not_encoded(name) for name in self._names}
-        return {name: set(photos) for name, photos in found.items() if photos}
+    def missing(self, unable: Mapping[str, set[int]] = NOBODY) -> dict[str, list[int]]:
+        """Return, by the name of each collection that is not complete, the photos whose vector is not in it.
 
-    def backlog(self) -> Iterator[str]:
-        """Yield every path of each photo that lacks a vector in some collection: the file at one may be gone."""
-        return self._paths_of(sorted(set[int]().union(*self.missing().values())))
+        Those that a version of a model is `unable` to encode do not count.
+        """
+        found = {
+            one.name: [
+                photo for photo in self.mappings.not_encoded(one.name) if photo not in unable.get(one.version, ())
+            ]
+            for one in self.collections
+        }
+        return {name: photos for name, photos in found.items() if photos}
 
-    def _paths_of(self, photos: Sequence[int]) -> Iterator[str]:
+    def paths_of(self, photos: Sequence[int]) -> Iterator[str]:
+        """Yield every path of each photo: the file at one may be gone."""
         for start in range(0, len(photos), BACKLOG_PAGE):
             for _, paths in self.mappings.photos(photos[start : start + BACKLOG_PAGE]):
                 yield from paths
@@ -176,8 +188,8 @@ class Index:
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Make the changes, at most one for a path; returns of each whether it was made.
 
-        A `Bind` is not made when its photo has gone meanwhile, nor an `Encoded` when a vector has that it does not bring: its path
-        has to be looked at again.
+        A `Bind` is not made when its photo has gone meanwhile, nor an `Encoded` when a vector has that it does not bring, unless no
+        model gives one: its path has to be looked at again.
         """
         with self._writing:
             return self._commit(changes)
@@ -208,14 +220,30 @@ class Index:
             rescued = self.mappings.apply([mapped[i] for i in refused], self._names, rescue=True)
             outcomes.update(zip(refused, rescued, strict=True))
             orphans |= _orphans(rescued)
+        self._take_back([mapped_from for i in order if isinstance(mapped_from := changes[i], Encoded)])
         self._delete_orphans(orphans)
         return [i in outcomes and outcomes[i].done for i in range(len(mapped))]
+
+    def _take_back(self, added: Sequence[Encoded]) -> None:
+        """An addition says that every collection has its vector; take that back of those that could not get one."""
+        for collection in self.collections:
+            absent = [
+                change.add.photo.id
+                for change in added
+                if collection.version in change.unable and collection.version not in change.vectors
+            ]
+            if absent:
+                self.mappings.set_encoded(collection.name, absent=absent)
 
     def _without_vectors(self, changes: Sequence[Change]) -> set[int]:
         """Return the positions of what found a vector in Milvus, where it has been collected or lost since."""
         added = [(i, change) for i, change in enumerate(changes) if isinstance(change, Encoded)]
         lacking = self.lacking([change.add.photo.id for _, change in added])
-        return {i for (i, change), versions in zip(added, lacking, strict=True) if versions - change.vectors.keys()}
+        return {
+            i
+            for (i, change), versions in zip(added, lacking, strict=True)
+            if versions - change.vectors.keys() - change.unable
+        }
 
     def _write_vectors(self, added: Sequence[Encoded]) -> None:
         if not added:

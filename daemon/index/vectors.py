@@ -131,6 +131,19 @@ class Vectors:
             self._load(client, collection)
         return bool(created)
 
+    def described(self, collection: str) -> tuple[int, str] | None:
+        """Return the dimension and the metric of a collection, or None where there is none that holds vectors."""
+        with self._milvus() as client:
+            if not client.has_collection(collection, **self._call):
+                return None
+            fields = client.describe_collection(collection, **self._call)["fields"]
+            dim = next((int(field["params"]["dim"]) for field in fields if field["name"] == "vector"), None)
+            indexes = client.list_indexes(collection, **self._call)
+            if dim is None or not indexes:
+                return None
+            named = client.describe_index(collection, indexes[0], **self._call)["metric_type"]
+            return dim, next(metric for metric, name in METRICS.items() if name == named)
+
     def drop(self, collection: str) -> None:
         """Delete the collection with all its vectors, if it is there."""
         with self._writing, self._milvus() as client:
@@ -198,9 +211,11 @@ class Vectors:
 
     def point(self, alias: str, collection: str) -> None:
         """Let the alias lead to the collection."""
-        known = self.target(alias) is not None
+        before = self.target(alias)
+        if before == collection:
+            return
         with self._milvus() as client:
-            (client.alter_alias if known else client.create_alias)(collection, alias, **self._call)
+            (client.create_alias if before is None else client.alter_alias)(collection, alias, **self._call)
 
     def unpoint(self, alias: str) -> None:
         """Delete the alias, if it is there."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from daemon.index.vectors import Vectors
 
 log = logging.getLogger(__name__)
+
+FINGERPRINT = re.compile(r"[0-9a-f]+")
+"""How the name of a collection ends, behind its alias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,17 @@ class Versions:
         recorded = self._mappings.collections()
         earlier: list[Collection] = []
         for one in self.current:
-            self._vectors.ensure(one.name, dim=one.dim, metric=one.metric)
+            # Before it is made: what nobody knows of would stay for ever.
             self._mappings.record(one)
+            self._vectors.ensure(one.name, dim=one.dim, metric=one.metric)
             before = self._answered_so_far(one, recorded)
-            if before is not None:
+            if before is not None and self._can_go_on(before):
+                self._mappings.record(before)
                 self._vectors.ensure(before.name, dim=before.dim, metric=before.metric)
+                self._vectors.point(one.alias, before.name)
                 earlier.append(before)
+            else:
+                self._vectors.point(one.alias, one.name)
         self.earlier = tuple(earlier)
         kept, models = {one.name for one in self.all}, {one.model for one in self.current}
         for collection in recorded.values():
@@ -86,15 +95,27 @@ class Versions:
                 self._drop(collection)
 
     def _answered_so_far(self, current: Collection, recorded: dict[str, Collection]) -> Collection | None:
-        """Return the earlier version that goes on answering; where there is none, `current` answers from now on."""
+        """Return the earlier version that has answered for a model, by its alias, whatever either store has lost."""
         name = self._vectors.target(current.alias)
+        if name is None:
+            # The list of aliases was lost: the version that knows most.
+            others = [one for one in recorded.values() if one.model == current.model and one.name != current.name]
+            return max(others, key=lambda one: self._mappings.count_encoded(one.name), default=None)
         if name == current.name:
             return None
-        before = recorded.get(name) if name else None
-        if before is not None and self._encoders is not None and self._encoders.revive(before.version):
-            return before
-        self._vectors.point(current.alias, current.name)
-        return None
+        return recorded.get(name) or self._read(current, name)
+
+    def _read(self, current: Collection, name: str) -> Collection | None:
+        """Return what an emptied mapping has recorded of a collection that was made for another version of a model."""
+        fingerprint = name.removeprefix(f"{current.alias}_")
+        described = self._vectors.described(name)
+        if described is None or not FINGERPRINT.fullmatch(fingerprint):
+            return None
+        dim, metric = described
+        return replace(current, version=f"{current.model}-{fingerprint}", name=name, dim=dim, metric=metric)
+
+    def _can_go_on(self, before: Collection) -> bool:
+        return self._encoders is not None and self._encoders.revive(before.version)
 
     def replace(self, earlier: Collection) -> None:
         """Let the current version of a model answer, and drop the earlier one."""
@@ -117,7 +138,7 @@ class Versions:
         return freed
 
     def _drop(self, collection: Collection) -> None:
-        log.info("%s: its vectors are of no use any more; dropping them", collection.name)
+        log.debug("dropping %s", collection.name)
         self._vectors.drop(collection.name)
         if self._encoders is not None:
             self._encoders.release(collection.version)

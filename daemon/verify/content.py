@@ -74,7 +74,7 @@ class OwnBytes:
     def misses(self, photo: int, data: bytes, paths: Sequence[str]) -> list[str]:
         """Return the models that do not answer `data` with this photo first, under exactly `paths`."""
         # At the scale at which it was decoded to be indexed.
-        min_side = max(encoder.min_side for encoder in self._models.by_version.values())
+        min_side = max(encoder.min_side for encoder in tuple(self._models.by_version.values()))
         try:
             image = decode(data, paths[0], min_side=min_side, max_pixels=self._max_pixels).image
         except PhotoError:

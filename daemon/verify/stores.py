@@ -10,7 +10,7 @@ from daemon.verify.report import Finding
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from daemon.index.index import Index
+    from daemon.index.index import Collection, Index
     from daemon.verify.report import Subject
 
 FEW = 100
@@ -67,20 +67,20 @@ class Contradictions:
 class StoredVectors:
     """Finds vector_missing and vector_stray in every model's collection, and what is recorded of vectors that are not there.
 
-    What a model that is being filled is known to lack is owed, and no difference.
+    What is known to be lacking and `owed`, or cannot be read now, is no difference.
     """
 
-    def __init__(self, index: Index, is_lost: Callable[[str], bool], is_filling: Callable[[str], bool]) -> None:
+    def __init__(self, index: Index, is_lost: Callable[[str], bool], owes: Callable[[Collection, int], bool]) -> None:
         self._index = index
         self._is_lost = is_lost
-        self._is_filling = is_filling
+        self._owes = owes
 
     def suspects(self) -> Iterator[Subject]:
         for collection in self._index.collections:
             stored = self._index.vectors.ids(collection.name)
             recorded = self._index.mappings.all_encoded(collection.name)
             photos = self._index.mappings.all_photos()
-            owed = photos - recorded if self._is_filling(collection.model) else set()
+            owed = {photo for photo in photos - recorded - stored if self._owes(collection, photo)}
             yield from ((collection.name, photo) for photo in (stored ^ recorded) | ((stored ^ photos) - owed))
 
     def look(self, subjects: Sequence[Subject]) -> dict[Subject, Finding]:
@@ -89,21 +89,21 @@ class StoredVectors:
             ids = [int(photo) for name, photo in subjects if name == collection.name]
             # At rest, a photo that is bound has its vector, whatever was about to be written.
             with self._index.writing:
-                findings = list(self._look_in(collection.name, collection.model, ids))
+                findings = list(self._look_in(collection, ids))
             found |= {(collection.name, photo): finding for photo, finding in findings}
         return found
 
-    def _look_in(self, name: str, model: str, ids: list[int]) -> Iterator[tuple[int, Finding]]:
-        mappings = self._index.mappings
+    def _look_in(self, collection: Collection, ids: list[int]) -> Iterator[tuple[int, Finding]]:
+        mappings, name = self._index.mappings, collection.name
         stored, intents = self._stored(name, ids), mappings.intents()
         states = zip(ids, mappings.photos(ids), mappings.known(ids), mappings.encoded(name, ids), strict=True)
         for photo, (_, paths), known, recorded in states:
             kind = "" if photo in intents else _kind(known, held=bool(paths), stored=photo in stored, recorded=recorded)
-            owed = kind == "vector_missing" and not recorded and self._is_filling(model)
-            if kind and not owed:
-                example = f"{model}: {paths[0] if paths else photo}"
+            can_be_read = not paths or not all(map(self._is_lost, paths))
+            is_known = kind == "vector_missing" and not recorded
+            if kind and not (is_known and (not can_be_read or self._owes(collection, photo))):
+                example = f"{collection.model}: {paths[0] if paths else photo}"
                 evidence = (kind, recorded, *paths)
-                can_be_read = not paths or not all(map(self._is_lost, paths))
                 yield photo, Finding(kind, example, evidence, tuple(paths), (photo,), mendable=can_be_read)
 
     def _stored(self, name: str, ids: list[int]) -> set[int]:
@@ -117,7 +117,7 @@ class StoredVectors:
             name = collection.name
             ids = [subject for subject in findings if subject[0] == name]
             with self._index.writing:
-                now = dict(self._look_in(name, collection.model, [int(photo) for _, photo in ids]))
+                now = dict(self._look_in(collection, [int(photo) for _, photo in ids]))
                 absent = [photo for photo, finding in now.items() if finding.kind == "vector_missing"]
                 stray = [photo for photo, finding in now.items() if finding.kind == "vector_stray"]
                 owned = [photo for photo in stray if now[photo].paths]

@@ -58,15 +58,15 @@ class Verifier:
         territory: Territory,
         filters: Filters,
         own_bytes: OwnBytes,
-        is_filling: Callable[[str], bool],
+        owes: Callable[[Collection, int], bool],
     ) -> None:
-        """`is_filling` tells of a model by its name whether photos are being encoded that it lacks."""
+        """`owes` tells of a collection and a photo whether it is known that its vector is not there yet, or cannot be."""
         self._index = index
         self._pending = pending
         self._territory = territory
         self._filters = filters
         self._own_bytes = own_bytes
-        self._is_filling = is_filling
+        self._owes = owes
         self._stop = threading.Event()
         self._running = threading.Lock()
         self._barrier = Barrier(pending, territory, self._stop)
@@ -130,7 +130,7 @@ class Verifier:
         return [
             Contradictions(self._index, self._is_lost, self._stop.is_set),
             Files(self._index.mappings, self._territory, self._filters, self._stop.is_set),
-            StoredVectors(self._index, self._is_lost, self._is_filling),
+            StoredVectors(self._index, self._is_lost, self._owes),
             Intents(self._index),
         ]
 
@@ -176,7 +176,9 @@ class Verifier:
                 continue
             paths = list(check.mend(some))
             log.info("verification: mending %d things; looking at %d files again", len(some), len(paths))
-            self._pending.put_all(paths, Hint.FOUND)
+            # What is found is never removed: of a ghost it has to be said that it is gone.
+            self._pending.put_all([path for path in paths if os.path.lexists(path)], Hint.FOUND)
+            self._pending.put_all([path for path in paths if not os.path.lexists(path)], Hint.GONE)
         self._barrier.wait(REPAIR_SECONDS)
 
 

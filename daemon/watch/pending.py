@@ -69,6 +69,11 @@ class Pending:
                 for path, entry in self._entries.items()
             )
 
+    def older_among(self, paths: Iterable[str], moment: float) -> set[str]:
+        """Return those of the paths that have been pending since `moment` of the clock, or longer."""
+        with self._changed:
+            return {path for path in paths if (entry := self._entries.get(path)) and entry.since <= moment}
+
     def put(self, path: str, hint: Hint) -> None:
         """Say that `path` may differ from the index."""
         with self._changed:

@@ -141,6 +141,43 @@ def test_a_changed_model_is_built_behind_its_earlier_version(library: Any, photo
     assert json.loads(library.command("verify", "--json").stdout)["differences"] == []
 
 
+def configured(library: Any, *models: object, poll_seconds: float) -> Path:
+    file: Path = library.root / "lookalike.yaml"
+    file.write_text(
+        f"folders: [{{path: {library.folder}, watch: poll}}]\n"
+        f"models: [{', '.join(map(str, models))}]\n"
+        f"watch: {{poll_seconds: {poll_seconds}, max_delete_count: 10}}\n"
+    )
+    return file
+
+
+def test_photos_that_vanish_like_a_disk_while_a_model_is_filled_are_held(library: Any, wait_for: Wait) -> None:
+    slow = slow_spec(library.root)
+    library.start("--config", configured(library, "efficientnet-lite0", slow, poll_seconds=3600))
+    wait_for(lambda: begun(library, "slow", "filling"))
+    for path in library.folder.glob("*.jpg"):
+        path.unlink()
+    wait_for(lambda: library.status()["state"] == "up to date", "filling ends although nothing is left to be read")
+    assert library.status()["photos"] == COUNT
+    assert library.command("sync").returncode == 0
+    status = library.status()
+    assert (status["state"], status["photos"], status["held_deletions"]) == ("degraded", COUNT, COUNT + 1)
+
+
+def test_a_sync_waits_for_what_a_disk_that_came_back_owes_a_new_model(library: Any, wait_for: Wait) -> None:
+    away = library.root / "away"
+    library.folder.rename(away)
+    library.start("--config", configured(library, own_spec(library.root, 32), "efficientnet-lite0", poll_seconds=1))
+    wait_for(lambda: library.status()["folders"][0]["state"] == "missing")
+    assert of(library, "mine")["photos"] == 0
+    away.rename(library.folder)
+    wait_for(lambda: library.status()["folders"][0]["state"] == "watching")
+    assert library.command("sync").returncode == 0
+    model = of(library, "mine")
+    assert (model["state"], model["photos"]) == ("complete", COUNT)
+    assert library.status()["photos"] == COUNT
+
+
 def test_verification_counts_what_a_new_model_lacks_as_owed(library: Any, wait_for: Wait) -> None:
     library.start(library.folder, "--model", "efficientnet-lite0", "--model", slow_spec(library.root))
     wait_for(lambda: begun(library, "slow", "filling"))
@@ -161,4 +198,4 @@ def test_a_model_that_is_taken_out_keeps_its_vectors_until_it_is_removed(library
     assert retired["collection"] not in collections
     refused = library.command("models", "remove", "words", "--yes")
     assert refused.returncode == 1
-    assert b"the model words is live; take it out of 'models'" in refused.stderr
+    assert b"words is in use: take it out of 'models'" in refused.stderr

@@ -163,11 +163,16 @@ def photos() -> Photos:
     return Photos()
 
 
+def backlog_of(index: Index) -> list[str]:
+    """Return every path of each photo that lacks a vector."""
+    return list(index.paths_of(sorted(set[int]().union(*index.missing().values()))))
+
+
 def converge(index: Index, photos: Photos, wanted: Mapping[str, str]) -> None:
     """Do what a daemon does after a start: recover, compare with the disk (path -> content), collect."""
     index.recover()
     for _ in range(5):
-        backlog = set(index.backlog())
+        backlog = set(backlog_of(index))
         recorded = [os.fsdecode(path) for path, _ in index.mappings.stream("/")]
         changes: list[Any] = [Remove(path) for path in recorded if path not in wanted]
         for path, record in zip(wanted, index.mappings.files(list(wanted)), strict=True):
@@ -290,6 +295,7 @@ class Kit:
     """What test modules share: they cannot import one another."""
 
     assert_in_step: Callable[..., None] = assert_in_step
+    backlog_of: Callable[[Index], list[str]] = backlog_of
     converge: Callable[[Index, Photos, Mapping[str, str]], None] = converge
     eventually: Callable[..., None] = eventually
     drop: Callable[[Index], None] = drop

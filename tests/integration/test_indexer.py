@@ -21,7 +21,7 @@ from daemon import paths
 from daemon.changes import FileStat, Hint
 from daemon.encode.encoder import Encoder
 from daemon.encode.models import Model, load_spec, prepare
-from daemon.errors import ModelError, StoreRefused, StoreUnavailable
+from daemon.errors import ModelError, PhotoError, StoreRefused, StoreUnavailable
 from daemon.index.index import Index
 from daemon.index.mappings import Fail, Remove
 from daemon.indexer import Indexer
@@ -100,6 +100,9 @@ class Territory:
 
     def is_watched(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/")
+
+    def is_unverified(self, path: str) -> bool:  # noqa: ARG002
+        return not self.reachable
 
     def rescan_all(self, reason: str) -> None:  # noqa: ARG002
         self.rescans += 1
@@ -393,7 +396,8 @@ def test_the_library_is_in_use_while_a_model_that_joined_is_being_filled(
     before = pipeline.encoder.encoded
     both = joining(*names)
     assert both.indexer.backfill.active
-    assert both.indexer.backfill.models == {both.index.models[1]}
+    assert both.indexer.backfill.fills(both.index.collections[1].name)
+    assert not both.indexer.backfill.fills(both.index.collections[0].name)
     os.unlink(both.path("3.png"))
     os.rename(both.path("4.png"), both.path("moved.png"))
     both.pending.put_all([both.path(name) for name in ("3.png", "4.png", "moved.png")], Hint.CLOSED)
@@ -402,6 +406,77 @@ def test_the_library_is_in_use_while_a_model_that_joined_is_being_filled(
     assert not both.indexer.backfill.active
     assert both.encoder.encoded - before == len(names)
     both.assert_like_disk()
+
+
+def test_what_is_missing_when_a_model_joins_is_for_a_walk_to_judge(
+    pipeline: Pipeline, joining: Callable[..., Pipeline]
+) -> None:
+    pipeline.save("a.png", 1)
+    pipeline.save("b.png", 2)
+    both = joining("a.png", "b.png")
+    os.unlink(both.path("a.png"))
+    both.encoders[1].gate.set()
+    both.pending.put(both.path("a.png"), Hint.FOUND)
+    both.wait()
+    assert both.index.mappings.files([both.path("a.png")])[0] is not None
+    both.look("a.png", hint=Hint.GONE)
+    both.assert_like_disk()
+
+
+def test_a_folder_that_is_no_longer_watched_loses_nothing_to_a_model_that_joins(
+    pipeline: Pipeline, joining: Callable[..., Pipeline], folder: Path
+) -> None:
+    path = pipeline.save("a.png", 1)
+    both = joining("a.png")
+    both.territory.folder = folder / "elsewhere"
+    both.encoders[1].gate.set()
+    both.wait()
+    both.look("a.png", hint=Hint.FOUND)
+    assert both.index.mappings.files([path])[0] is not None
+
+
+def test_a_photo_that_cannot_be_read_for_a_new_model_stays_with_the_others(
+    of_two: Index, make: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = make(Index(of_two.mappings, of_two.vectors, of_two.collections[:1]))
+    path = alone.save("a.png", 1)
+    alone.look("a.png")
+    alone.indexer.stop()
+
+    def failing(path: str, _: int) -> None:
+        raise PhotoError(path, "it cannot be read: input/output error")
+
+    monkeypatch.setattr(module, "read_whole", failing)
+    both = make(of_two)
+    both.wait()
+    assert both.index.mappings.files([path])[0] is not None
+    assert both.index.vectors.count(of_two.collections[0].name) == 1
+    assert both.failure("a.png") is None
+
+
+def test_copies_are_encoded_once_for_a_new_model(pipeline: Pipeline, joining: Callable[..., Pipeline]) -> None:
+    names = [f"{n}.png" for n in range(8)]
+    for name in names:
+        pipeline.save(name, 1)
+    both = joining(*names)
+    both.encoders[1].gate.set()
+    both.wait()
+    both.assert_like_disk()
+    assert len(both.encoders[1].seen) == 1
+
+
+def test_a_new_photo_that_one_model_cannot_encode_is_in_the_index_of_the_others(
+    of_two: Index, make: Callable[..., Pipeline]
+) -> None:
+    both = make(of_two)
+    both.encoder.bears_white = True
+    both.write("white.png", flat(WHITE))
+    both.save("a.png", 1)
+    both.look("white.png", "a.png")
+    first, second = both.index.collections
+    assert (both.index.vectors.count(first.name), both.index.vectors.count(second.name)) == (2, 1)
+    assert both.failure("white.png") is None
+    assert both.indexer.encoded == 2
 
 
 def test_a_photo_that_a_new_model_cannot_encode_stays_with_the_others(

@@ -229,7 +229,7 @@ def test_lost_vectors_are_noticed_and_owed(index: Index, photos: Any, kit: Any) 
     index.commit([photos.add(path, content) for path, content in wanted.items()])
     index.vectors.delete(index.collections[1].name, [photos.id("b")])
     index.recover()
-    assert list(index.backlog()) == ["/p/b.jpg", "/p/c.jpg"]
+    assert kit.backlog_of(index) == ["/p/b.jpg", "/p/c.jpg"]
     assert index.encoded([photos.id("a"), photos.id("b")]) == [True, False]
     kit.converge(index, photos, wanted)
     kit.assert_in_step(index, photos.expected(wanted))
@@ -247,8 +247,8 @@ def test_vectors_without_a_photo_are_collected(index: Index, photos: Any, kit: A
 def test_a_model_that_joins_later_owes_every_photo(index: Index, photos: Any, kit: Any) -> None:
     one = Index(index.mappings, index.vectors, index.collections[:1])
     one.commit([photos.add(f"/p/{n}", str(n), models=1) for n in range(5)])
-    assert list(one.backlog()) == []
-    assert sorted(index.backlog()) == [f"/p/{n}" for n in range(5)]
+    assert kit.backlog_of(one) == []
+    assert sorted(kit.backlog_of(index)) == [f"/p/{n}" for n in range(5)]
     index.commit([photos.add(f"/p/{n}", str(n)) for n in range(5)])
     kit.assert_in_step(index, photos.expected({f"/p/{n}": str(n) for n in range(5)}))
 

@@ -206,7 +206,7 @@ def test_a_collection_that_is_gone_is_made_again_and_its_vectors_are_owed(index:
     assert isinstance(refused(lambda: index.vectors.search(collection.name, row(1).vector, 1)), StoreUnavailable)
     index.recover()
     assert index.in_order()
-    assert list(index.backlog()) == ["/p/a.jpg"]
+    assert kit.backlog_of(index) == ["/p/a.jpg"]
     kit.converge(index, photos, {"/p/a.jpg": "a"})
     kit.assert_in_step(index, photos.expected({"/p/a.jpg": "a"}))
 

@@ -57,8 +57,8 @@ class Parts:
             retired=lambda: self.retired,
             answering=lambda _: self.answering,
         )
-        self.backfill = SimpleNamespace(active=False, models=frozenset())
-        encoder = SimpleNamespace(provider="CPUExecutionProvider", encoded=4)
+        self.backfill = SimpleNamespace(active=False, lacks=lambda _: False)
+        encoder = SimpleNamespace(provider="CPUExecutionProvider")
         self.outage = Outage()
         watch: Any = SimpleNamespace(overflows=3, watches=7, refused={"/p/a": 28})
         self.folder = WatchedFolder("/p", "auto", watch, state="watching")
@@ -69,12 +69,10 @@ class Parts:
         self.pending: Any = []
         parts: Any = {
             "index": self.index,
-            "indexer": SimpleNamespace(outage=self.outage, lag_seconds=0.12345, backfill=self.backfill),
+            "indexer": SimpleNamespace(outage=self.outage, lag_seconds=0.12345, backfill=self.backfill, encoded=4),
             "watcher": self.watcher,
             "pending": _Pending(self.pending),
-            "models": SimpleNamespace(
-                encoders=(encoder,), by_version={"m-1f": encoder, "m-0f": encoder}, texts={"m-1f": None}
-            ),
+            "models": SimpleNamespace(by_version={"m-1f": encoder, "m-0f": encoder}, texts={"m-1f": None}),
             "stores": [
                 Store("Redis", "unix:///r", SimpleNamespace(restarts=1)),
                 Store("Milvus", "http://m:19530", None),
@@ -208,7 +206,7 @@ def test_a_model_is_complete_and_says_whether_it_understands_words(parts: Parts)
 
 
 def test_a_model_that_is_being_filled_leaves_the_index_up_to_date_but_for_it(parts: Parts) -> None:
-    parts.backfill.active, parts.backfill.models = True, frozenset({"m"})
+    parts.backfill.active, parts.backfill.lacks = True, "lib_m_1f".__eq__
     answer = parts.status.answer()
     assert (answer.state, answer.models[0].state) == ("filling", "filling")
     assert not parts.status.idle

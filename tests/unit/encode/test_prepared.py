@@ -42,7 +42,14 @@ def filled(content: bytes = b"weights") -> Callable[[Making], Manifest]:
         making.write("image/model.onnx", content)
         making.write("projection.npz", b"arrays")
         external = {"0" * 64: ("data/weights.bin",)}
-        return Manifest(spec=SPEC, fingerprint=VERSION[-12:], digest="1" * 64, files=making.files, external=external)
+        return Manifest(
+            spec=SPEC,
+            fingerprint=VERSION[-12:],
+            digest="1" * 64,
+            preprocessing=1,
+            files=making.files,
+            external=external,
+        )
 
     return fill
 
