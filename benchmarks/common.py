@@ -35,7 +35,7 @@ from daemon.encode.images import decode
 from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import PhotoError
 from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey
-from daemon.index.index import Collection, Index
+from daemon.index.index import Collection, Encoded, Index
 from daemon.index.keys import Keys
 from daemon.index.mappings import Add, Mappings
 from daemon.index.vectors import Vectors
@@ -333,6 +333,12 @@ def index_of(where: Places, name: str) -> Iterator[Index]:
         index = Index(Mappings(valkey.url, keys), Vectors(milvus.url, embedded=True), [collection])
         stack.callback(index.close)
         yield index
+
+
+def insert(index: Index, photos: Sequence[Encoded]) -> None:
+    """Commit photos; SystemExit where the index lacks a vector of one, and does not take it."""
+    if not all(index.commit(photos)):
+        raise SystemExit("the index takes only photos with a vector by every model")
 
 
 # Telling
