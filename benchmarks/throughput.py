@@ -158,19 +158,17 @@ def _tell(title: str, rounds: dict[str, list[Speed]]) -> float:
     return ratio
 
 
-def _tell_added(rounds: dict[str, list[Speed]], added: Sequence[str]) -> dict[str, float]:
-    """Print and return the daemon's speed with each model added, over its speed with one; the medians over the rounds."""
-    ratios = {
-        name: median(
-            [
-                more.photos_per_second / one.photos_per_second
-                for more, one in zip(rounds[name], rounds["daemon"], strict=True)
-            ]
-        )
-        for name in added
-    }
+def _tell_added(rounds: dict[str, list[Speed]], added: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Print and return what each model added makes of the daemon's speed and processor time, the medians over the rounds."""
+    ratios = {}
     for place, name in enumerate(added, start=1):
-        print(f"{' + '.join([MODEL, *added[:place]])} / {MODEL}: {ratios[name]:.2f}")
+        pairs = list(zip(rounds[name], rounds["daemon"], strict=True))
+        speed = median([more.photos_per_second / one.photos_per_second for more, one in pairs])
+        cpu = median([more.cpu_ms / one.cpu_ms for more, one in pairs])
+        print(
+            f"{' + '.join([MODEL, *added[:place]])} / {MODEL}: {speed:.2f} of the photos/s, {cpu:.2f} of the CPU time"
+        )
+        ratios[name] = {"photos_per_second": speed, "cpu_ms": cpu}
     return ratios
 
 
