@@ -1,7 +1,7 @@
 # What the gate runs, one target each; `make check` is all of it but the clean environment.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check test lint types imports format benchmarks
+.PHONY: check test lint types imports format benchmarks quality
 
 check: lint types imports test
 
@@ -24,3 +24,7 @@ format:
 
 benchmarks:
 	for script in startup reconcile rename latency throughput search; do $(PYTHON) benchmarks/$$script.py || exit 1; done
+
+# PHOTOS is a folder with one sub-folder of photos per class.
+quality:
+	$(PYTHON) benchmarks/quality.py $(PHOTOS)

@@ -20,8 +20,10 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+import yaml
 from blake3 import blake3
 from PIL import Image
 
@@ -33,13 +35,13 @@ from daemon.encode.images import decode
 from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import PhotoError
 from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey
-from daemon.index.index import Collection, Index
+from daemon.index.index import Collection, Encoded, Index
 from daemon.index.keys import Keys
 from daemon.index.mappings import Add, Mappings
 from daemon.index.vectors import Vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +49,8 @@ MODEL = "efficientnet-lite0"
 LIBRARY = "default"
 MAX_PIXELS = 250_000_000
 DEADLINE_SECONDS = 1800.0
+DEFAULTS: dict[str, object] = {"models": [MODEL]}
+"""What a daemon is told where a benchmark does not say otherwise: not the models that happen to be installed."""
 
 
 # Places
@@ -77,16 +81,25 @@ class Places:
         """Return the environment of commands that use the data directory `name`; nothing of the user's own is read."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("LOOKALIKE_")}
         return inherited | {
-            "XDG_CONFIG_HOME": str(self.root / "config"),
+            "XDG_CONFIG_HOME": str(self._config(name)),
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "XDG_DATA_HOME": str(self.root / name),
             "XDG_RUNTIME_DIR": str(self.root / f"run-{name}"),
         }
 
+    def configure(self, name: str, settings: Mapping[str, object]) -> None:
+        """Write the configuration file of the data directory `name`: DEFAULTS, and `settings` over them."""
+        file = self._config(name) / paths.NAME / "lookalike.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump({**DEFAULTS, **settings}), encoding="utf-8")
+
     def drop(self, name: str) -> None:
         """Remove the data directory `name`."""
         shutil.rmtree(self.root / name)
         shutil.rmtree(self.root / f"run-{name}", ignore_errors=True)
+
+    def _config(self, name: str) -> Path:
+        return self.root / f"config-{name}"
 
 
 @contextlib.contextmanager
@@ -121,7 +134,16 @@ def cores() -> int:
 class Daemon:
     """A started `lookaliked run`, and what it says on stderr with the time it was said; ended with the block."""
 
-    def __init__(self, where: Places, name: str, folder: Path, *, once: bool = False) -> None:
+    def __init__(
+        self,
+        where: Places,
+        name: str,
+        folder: Path,
+        *,
+        once: bool = False,
+        settings: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        where.configure(name, settings)
         environment = where.environment(name)
         Path(environment["XDG_RUNTIME_DIR"]).mkdir(mode=0o700, exist_ok=True)
         self.socket = where.runtime(name) / paths.SOCKET_NAME
@@ -311,6 +333,12 @@ def index_of(where: Places, name: str) -> Iterator[Index]:
         index = Index(Mappings(valkey.url, keys), Vectors(milvus.url, embedded=True), [collection])
         stack.callback(index.close)
         yield index
+
+
+def insert(index: Index, photos: Sequence[Encoded]) -> None:
+    """Commit photos; SystemExit where the index lacks a vector of one, and does not take it."""
+    if not all(index.commit(photos)):
+        raise SystemExit("the index takes only photos with a vector by every model")
 
 
 # Telling

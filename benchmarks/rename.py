@@ -22,6 +22,7 @@ from benchmarks.common import (
     conclude,
     fill,
     index_of,
+    insert,
     median,
     places,
     table,
@@ -105,11 +106,12 @@ def _insert(where: Places, files: Sequence[Path]) -> None:
         for start in range(0, len(files), COMMIT):
             batch = files[start : start + COMMIT]
             vectors = random.standard_normal((len(batch), collection.dim), np.float32)
-            index.commit(
+            insert(
+                index,
                 [
-                    Encoded(addition(file), {collection.model: vector})
+                    Encoded(addition(file), {collection.version: vector})
                     for file, vector in zip(batch, vectors, strict=True)
-                ]
+                ],
             )
         index.vectors.flush()
 

@@ -19,6 +19,7 @@ from benchmarks.common import (
     distinct,
     fill,
     index_of,
+    insert,
     percentile,
     photo_sources,
     places,
@@ -79,8 +80,12 @@ def _insert(where: Places, name: str, files: Sequence[Path]) -> float:
         collection = index.collections[0]
         vectors = _clustered(collection.dim)
         for start in range(0, len(files), COMMIT):
-            index.commit(
-                [Encoded(addition(file), {collection.model: next(vectors)}) for file in files[start : start + COMMIT]]
+            insert(
+                index,
+                [
+                    Encoded(addition(file), {collection.version: next(vectors)})
+                    for file in files[start : start + COMMIT]
+                ],
             )
         index.vectors.flush()
         return time.perf_counter() - begun

@@ -1,7 +1,8 @@
 """Indexing: photos per second of `lookaliked run --once`, against a bare loop that decodes and encodes the same files.
 
 The bare loop reads, decodes, preprocesses and encodes with the daemon's own functions, and keeps nothing. Its best form, a pool
-with one thread for each core, is the measure; one thread with a session that uses all cores is shown beside it.
+with one thread for each core, is the measure; one thread with a session that uses all cores is shown beside it. With `--add`, the
+daemon is measured again with more models live, and compared with itself with one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.common import (
     MAX_PIXELS,
+    MODEL,
     Aim,
     Daemon,
     arguments,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from benchmarks.common import Places
 
 LARGE_SOURCES = 12
+BARE = ("pool", "sequential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000, help="photos at their own size; 0 leaves this part out")
     parser.add_argument("--large-count", type=int, default=200, help="photos of 12 megapixels; 0 leaves this part out")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--add", nargs="*", default=[], metavar="MODEL", help=f"models to measure beside {MODEL}, one more at a time"
+    )
     settings = parser.parse_args()
     measured, aims = {}, []
     with places() as where:
@@ -67,32 +73,38 @@ def main() -> None:
             files = fill(
                 folder, distinct(sources if title == "as they are" else enlarged(sources, LARGE_SOURCES)), count
             )
-            rounds = _compare(where, folder, files, settings.rounds)
+            rounds = _compare(where, folder, files, settings.rounds, settings.add)
             ratio = _tell(f"{count} photos, {title}", rounds)
             measured[title] = {side: [asdict(speed) for speed in speeds] for side, speeds in rounds.items()} | {
-                "ratio": ratio
+                "ratio": ratio,
+                "to one model": _tell_added(rounds, settings.add),
             }
             aims.append(Aim(f"{title}: daemon / bare loop", ratio, 0.8, at_least=True))
     conclude("throughput", settings, measured, aims)
 
 
-def _compare(where: Places, folder: Path, files: Sequence[Path], rounds: int) -> dict[str, list[Speed]]:
+def _compare(
+    where: Places, folder: Path, files: Sequence[Path], rounds: int, added: Sequence[str]
+) -> dict[str, list[Speed]]:
     cores = all_cores()
     pooled, threaded = Encoder([model(where)], threads=1), Encoder([model(where)], threads=cores)
-    sides: dict[str, list[Speed]] = {"daemon": [], "pool": [], "sequential": []}
+    sides: dict[str, list[Speed]] = {side: [] for side in ("daemon", *added, *BARE)}
     for number in range(rounds):
-        sides["daemon"].append(_daemon(where, f"data-{number}", folder, len(files)))
+        sides["daemon"].append(_daemon(where, f"data-{number}", folder, len(files), [MODEL]))
+        for place, name in enumerate(added, start=1):
+            live = [MODEL, *added[:place]]
+            sides[name].append(_daemon(where, f"data-{number}-{place}", folder, len(files), live))
         sides["pool"].append(_bare(files, pooled, cores))
         sides["sequential"].append(_bare(files, threaded, 1))
     return sides
 
 
-def _daemon(where: Places, name: str, folder: Path, count: int) -> Speed:
+def _daemon(where: Places, name: str, folder: Path, count: int, models: Sequence[str]) -> Speed:
     ended_before = _cpu_of_ended_processes()
-    with Daemon(where, name, folder, once=True) as daemon:
+    with Daemon(where, name, folder, once=True, settings={"models": list(models)}) as daemon:
         with daemon.client() as client:
-            # Photos that were encoded before the first answer came do not count, and neither does the time until then.
-            before = client.status().answer["encoded"]
+            # Photos that were indexed before the first answer came do not count, and neither does the time until then.
+            before = client.status().answer["photos"]
         begun, start_up_cpu = time.perf_counter(), daemon.cpu_seconds()
         seconds = daemon.said("up to date") - begun
         whole = daemon.ended() - daemon.started
@@ -130,20 +142,34 @@ def _tell(title: str, rounds: dict[str, list[Speed]]) -> float:
     }
     rows = [
         (
-            names[side],
+            names.get(side, f"  and {side}"),
             median([one.photos_per_second for one in speeds]),
             median([one.cpu_ms for one in speeds]),
-            median([one.with_start_up for one in speeds if one.with_start_up]) if side == "daemon" else "",
+            median(whole) if (whole := [one.with_start_up for one in speeds if one.with_start_up]) else "",
         )
         for side, speeds in rounds.items()
     ]
     table(title, ("", "photos/s", "CPU ms a photo", "photos/s with start-up and end"), rows)
     # Chosen once: the better form of each round would be the luckier one.
-    best = max(("pool", "sequential"), key=lambda side: median([one.photos_per_second for one in rounds[side]]))
+    best = max(BARE, key=lambda side: median([one.photos_per_second for one in rounds[side]]))
     pairs = zip(rounds["daemon"], rounds[best], strict=True)
     ratio = median([daemon.photos_per_second / bare.photos_per_second for daemon, bare in pairs])
     print(f"\ndaemon / bare loop: {ratio:.2f}")
     return ratio
+
+
+def _tell_added(rounds: dict[str, list[Speed]], added: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Print and return what each model added makes of the daemon's speed and processor time, the medians over the rounds."""
+    ratios = {}
+    for place, name in enumerate(added, start=1):
+        pairs = list(zip(rounds[name], rounds["daemon"], strict=True))
+        speed = median([more.photos_per_second / one.photos_per_second for more, one in pairs])
+        cpu = median([more.cpu_ms / one.cpu_ms for more, one in pairs])
+        print(
+            f"{' + '.join([MODEL, *added[:place]])} / {MODEL}: {speed:.2f} of the photos/s, {cpu:.2f} of the CPU time"
+        )
+        ratios[name] = {"photos_per_second": speed, "cpu_ms": cpu}
+    return ratios
 
 
 if __name__ == "__main__":
