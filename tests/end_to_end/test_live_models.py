@@ -186,16 +186,17 @@ def test_verification_counts_what_a_new_model_lacks_as_owed(library: Any, wait_f
 
 
 def test_a_model_that_is_taken_out_keeps_its_vectors_until_it_is_removed(library: Any) -> None:
-    library.start(library.folder, "--model", "words")
+    configuration = configured(library, "words", poll_seconds=60)
+    library.start("--config", configuration)
     library.up_to_date()
     (retired,) = library.status()["retired_models"]
     assert (retired["name"], retired["photos"]) == ("efficientnet-lite0", COUNT)
     assert b"lookalike models remove efficientnet-lite0 frees them" in library.command("status").stdout
-    removed = library.command("models", "remove", "efficientnet-lite0", "--yes")
+    removed = library.command("models", "remove", "efficientnet-lite0", "--yes", "--config", configuration)
     assert removed.returncode == 0, removed.stderr
     assert library.status()["retired_models"] == []
     collections = os.listdir(library.data_dir / "milvus" / "collections")
     assert retired["collection"] not in collections
-    refused = library.command("models", "remove", "words", "--yes")
+    refused = library.command("models", "remove", "words", "--yes", "--config", configuration)
     assert refused.returncode == 1
     assert b"words is in use: take it out of 'models'" in refused.stderr
