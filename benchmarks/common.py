@@ -303,9 +303,9 @@ def fill(folder: Path, contents: Iterator[bytes], count: int) -> list[Path]:
 
 
 def addition(file: Path) -> Add:
-    """Return what binds a file to a photo that nobody decoded: its id comes from the file's path."""
+    """Return what binds a file to a photo that nobody decoded."""
     stat = FileStat.of(file.stat())
-    digest = blake3(os.fsencode(file)).hexdigest()
+    digest = blake3(file.read_bytes()).hexdigest()
     return Add(str(file), stat, PhotoInfo(digest, 8, 8, "JPEG", "", stat.size))
 
 
