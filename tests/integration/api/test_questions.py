@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 LITE, WORDS = "efficientnet-lite0", "words"
 # china: a palace; flower: a dahlia; chelsea: a cat; the last four are none of the things of ImageNet, or hardly.
 NAMES = ("china", "flower", "chelsea", "coffee", "rocket", "astronaut", "camera", "moon", "page")
-CANDIDATES = ("clip-vit-b32", "siglip2-base", WORDS)
+CANDIDATES = {"clip-vit-b32": False, "siglip2-base": False, WORDS: False}
 
 
 @cache
