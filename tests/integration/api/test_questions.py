@@ -310,6 +310,18 @@ def test_a_picture_that_is_none_is_told_by_its_place(served: Served) -> None:
     )
 
 
+def test_a_picture_that_is_none_is_not_said_to_be_tried_again(served: Served) -> None:
+    assert served.refusal(image(b""))[2] == "the query cannot be used: the file is empty"
+    cut = jpeg("china")[: len(jpeg("china")) // 2]
+    assert served.refusal(image(cut))[2] == "the query cannot be used: the image is cut short"
+
+
+def test_a_limit_that_is_too_high_names_the_key_that_sets_it(served: Served) -> None:
+    assert served.refusal(path("china"), target="?limit=51")[2] == (
+        "the limit must be between 1 and 50 (search.max_limit in the configuration)"
+    )
+
+
 @pytest.fixture
 def filling(stores: Any, models: dict[str, Model], photos: Any, vectors: dict[str, Any], kit: Any) -> Iterator[Index]:
     """A library that had one model, to which another was added: three photos have been encoded by it so far."""
