@@ -35,15 +35,18 @@ def is_regular(name: str) -> bool:
 
 
 def streamed(name: str) -> tuple[Iterator[bytes], int | None]:
-    """Return the bytes of a file in pieces, and how many there will be; None where that is not known."""
+    """Return the bytes of a file in pieces, and how many there will be; None where that is not known.
+
+    CliError where there are none.
+    """
     if name == STDIN:
-        return _chunks(_stdin(), name), None
+        return _some(_chunks(_stdin(), name), name), None
     with reading(name):
         file = Path(name).open("rb", buffering=0)  # noqa: SIM115 - closed when its last piece has been taken
     # A pipe, as from a shell's <(command), has no size to announce.
     found = os.fstat(file.fileno())
     size = found.st_size if stat.S_ISREG(found.st_mode) else None
-    chunks = _closing(_chunks(file, name), file)
+    chunks = _closing(_some(_chunks(file, name), name), file)
     return (chunks if size is None else exactly(chunks, size, name)), size
 
 
@@ -93,6 +96,14 @@ def _chunks(file: IO[bytes], name: str) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+def _some(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    first = next(chunks, None)
+    if first is None:
+        raise CliError(f"{shown(name)} is empty, and no photo")
+    yield first
+    yield from chunks
 
 
 def _closing(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:

@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 def find_similar(client: Client, terms: Sequence[Term], query: Query) -> Reply[SearchAnswer]:
     """Ask by path for photos that the library knows as they are on disk now, else by their bytes."""
-    first = terms[0]
-    if len(terms) > 1 or first.kind == "text":
-        return _find_terms(client, [repeatable(term) for term in terms], query)
     try:
-        return _find_image(client, first, query)
+        if len(terms) > 1 or terms[0].kind == "text":
+            return _find_terms(client, [repeatable(term) for term in terms], query)
+        return _find_image(client, terms[0], query)
     except RefusedError as error:
         if error.code in {"not_an_image", "too_large"}:
-            # The daemon was given bytes without a name.
-            raise CliError(f"{files.shown(first.value)}: {error}") from error
+            raise CliError(_named(str(error), terms)) from error
         raise
 
 
@@ -36,6 +34,19 @@ def repeatable(term: Term) -> Term:
     if term.kind == "text" or term.data is not None or files.is_regular(term.value):
         return term
     return term._replace(data=files.held(term.value))
+
+
+def _named(sentence: str, terms: Sequence[Term]) -> str:
+    """Return what the daemon says of bytes, which it was given without a name, with the name of their file."""
+    if len(terms) == 1:
+        name = files.shown(terms[0].value)
+        subject = "the query "
+        return f"{name} {sentence.removeprefix(subject)}" if sentence.startswith(subject) else f"{name}: {sentence}"
+    for number, term in enumerate(terms, start=1):
+        subject = f"term {number} "
+        if sentence.startswith(subject):
+            return f"{files.shown(term.value)} {sentence.removeprefix(subject)}"
+    return sentence
 
 
 def _find_image(client: Client, term: Term, query: Query) -> Reply[SearchAnswer]:

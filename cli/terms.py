@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -71,12 +72,25 @@ def _term(argument: str, sign: int) -> Term:
 def _weight(argument: str) -> tuple[float, str]:
     """Return the weight and the rest of 2:boat.jpg, unless a file has that very name."""
     weight, colon, rest = argument.partition(":")
-    is_number = weight.isascii() and weight.replace(".", "", 1).isdigit()
-    if not (colon and is_number) or _is_there(argument):
+    if not (colon and _is_number(weight)) or _is_there(argument):
         return 1.0, argument
+    if not (weight.isascii() and weight.replace(".", "", 1).isdigit()):
+        raise typer.BadParameter(
+            f"A weight is a plain decimal number, as in {shlex.quote(f'0.5:{rest}')}, and not {weight!r}; to search for the"
+            f" text itself, write {shlex.quote(_TEXT + argument)}."
+        )
     if not 0 < float(weight) <= MAX_WEIGHT:
         raise typer.BadParameter(f"The weight {weight} is not above 0 and at most {MAX_WEIGHT}.")
     return float(weight), rest
+
+
+def _is_number(text: str) -> bool:
+    """Whether a person may have meant a number: 1e3, -2, 0,5 and inf too."""
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_there(name: str) -> bool:
@@ -99,7 +113,7 @@ def _is_image(name: str) -> bool:
     except CliError as error:
         if is_named_so:
             raise
-        raise CliError(f"{error}; if it is a text, write {_TEXT}{name}") from error
+        raise CliError(f"{error}; if it is a text, write {shlex.quote(_TEXT + name)}") from error
     if stat.S_ISDIR(found.st_mode):
         if is_path or is_named_so:
             raise CliError(f"{name} is a directory, not a photo")

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import fnmatch
 import importlib.metadata
 import os
-import stat
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 
 from daemon import paths
 from daemon.documents import Document
 from daemon.errors import ConfigError
+from daemon.folders import overlaps, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from daemon.documents import Complaint, Place
 
 ENVIRONMENT = {
     "LOOKALIKE_REDIS_URL": ("redis", "url"),
@@ -29,6 +41,9 @@ ENVIRONMENT = {
 
 MEBIBYTE = 1024 * 1024
 
+_SOURCE = "the configuration"
+_BASE = "base"
+
 
 def _named(path: object) -> object:
     # Path("") is the directory the daemon was started in, which nobody means by an empty value.
@@ -40,8 +55,12 @@ def _named(path: object) -> object:
 def _absolute(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError("should be a path, and no path holds a NUL character")
+    return Path(os.path.abspath(_expanded(path)))
+
+
+def _expanded(path: Path) -> Path:
     try:
-        return Path(os.path.abspath(path.expanduser()))
+        return path.expanduser()
     except RuntimeError as error:
         raise ValueError(f"should begin with a home directory that is known; {path.parts[0]} is not") from error
 
@@ -80,6 +99,28 @@ def default_models() -> tuple[str, ...]:
         except importlib.metadata.PackageNotFoundError:
             return ("efficientnet-lite0",)
     return ("efficientnet-lite0", "words")
+
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        # pydantic makes no refusal of a TypeError.
+        raise ValueError(f"should be a list of names, such as [{value or 'efficientnet-lite0'}]")  # noqa: TRY004
+    if value in ([], ()):
+        raise ValueError("should name at least one model")
+    return value
+
+
+def _from(base: Path, name: str) -> str:
+    """Return the name of a model as it is, and the path of a spec made whole; ValueError where it has none."""
+    if not name:
+        raise ValueError("should be a model's name, or the path of its spec; it is empty")
+    if os.sep not in name:
+        return name
+    return str(_absolute(base / _expanded(Path(name))))
+
+
+def _model(name: str, info: ValidationInfo) -> str:
+    return _from((info.context or {}).get(_BASE, Path()), name)
 
 
 def _each_once(models: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,9 +193,9 @@ class Config(Section):
 
     library: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "default"
     folders: tuple[Annotated[Folder, BeforeValidator(_folder)], ...] = ()
-    models: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)] = Field(
-        default_factory=default_models
-    )
+    models: Annotated[
+        tuple[Annotated[str, AfterValidator(_model)], ...], BeforeValidator(_names), AfterValidator(_each_once)
+    ] = Field(default_factory=default_models)
     data_dir: UserPath = Field(default_factory=paths.data_dir)
     cache_dir: UserPath = Field(default_factory=paths.cache_dir)
     runtime_dir: UserPath = Field(default_factory=paths.runtime_dir)
@@ -178,126 +219,137 @@ class Config(Section):
         return self.socket or self.runtime_dir / paths.SOCKET_NAME
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a configuration says, and what is wrong with it."""
+
+    document: Document
+    config: Config
+    """Where something is wrong below a key of the first level, that key has its default here."""
+    complaints: tuple[Complaint, ...]
+    models: tuple[Named, ...]
+    """The models, whatever else is wrong."""
+
+    def is_wrong(self, key: str) -> bool:
+        """Whether something is wrong with a key of the first level, or below it."""
+        return any(place[:1] == (key,) for place, _ in self.complaints)
+
+    def refusal(self, further: Iterable[Complaint] = ()) -> ConfigError | None:
+        """Return the error that tells of everything wrong at once, `further` complaints included; None where nothing is."""
+        complaints = [*self.complaints, *further]
+        problems = [*self.document.problems, *(self.document.problem(*complaint) for complaint in complaints)]
+        if not problems:
+            return None
+        is_file_s = self.document.problems or any(self.document.is_written(place) for place, _ in complaints)
+        return ConfigError(self.document.source if is_file_s else _SOURCE, problems)
+
+
+class Named(NamedTuple):
+    """A model, and where it is named; by the defaults it is nowhere."""
+
+    place: Place
+    model: str
+
+
 def load(
     file: Path | None,
     folders: tuple[Path, ...] = (),
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     *,
     models: tuple[str, ...] = (),
     watching: bool = True,
 ) -> Config:
-    """Return the configuration from `file`, the environment over it, and `folders` and `models` from the command line over both.
+    """Return what `read` reads; ConfigError with every problem at once, each with its place."""
+    reading = read(file, folders, environment, models=models, watching=watching)
+    refusal = reading.refusal()
+    if refusal:
+        raise refusal
+    return reading.config
 
-    Where nothing is going to be watched, no folder need be named. Raises ConfigError with every problem at once, each with
-    its place.
+
+def read(
+    file: Path | None,
+    folders: tuple[Path, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    models: tuple[str, ...] = (),
+    watching: bool = True,
+) -> Reading:
+    """Read the configuration from `file`, the environment over it, and `folders` and `models` from the command line over both.
+
+    Where nothing is going to be watched, no folder need be named. ConfigError when the file cannot be read at all.
     """
-    document = Document.read(file) if file else Document("the command line", "")
-    data = _overlaid(document.data, os.environ if environment is None else environment)
+    document = Document.read(file) if file else Document(_SOURCE, "")
+    _overlay(document, os.environ if environment is None else environment)
     if folders:
-        data["folders"] = [str(folder) for folder in folders]
+        document.set(("folders",), [str(folder) for folder in folders], "On the command line")
     if models:
-        data["models"] = list(models)
+        document.set(("models",), list(models), "On the command line, --model")
     # A key without a value in YAML is null; here that means its default, as where all of a section is commented out.
-    for key in Config.model_fields:
-        if data.get(key, "") is None:
-            del data[key]
-    try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        raise document.refuse(error) from error
-    problems = [*document.problems, *_contradictions(config, document, watching=watching)]
-    if problems:
-        raise ConfigError(document.source, problems)
-    return config
+    data = {key: value for key, value in document.data.items() if value is not None or key not in Config.model_fields}
+    base = file.absolute().parent if file and not models else Path()
+    config, complaints = _validated(data, document, base)
+    if not complaints:
+        complaints = list(_contradictions(config, watching=watching))
+    return Reading(document, config, tuple(complaints), tuple(_named_models(config, document, base)))
 
 
-def missing_folders(config: Config) -> list[str]:
-    """Return a sentence for each folder that cannot be read now; a disk that comes later is no reason not to start."""
-    return [sentence for folder in config.folders if (sentence := unusable(folder.path))]
+def missing_folders(config: Config) -> list[Complaint]:
+    """Return which folders cannot be read now, and why; a disk that comes later is no reason not to start."""
+    return [
+        (("folders", index), sentence)
+        for index, folder in enumerate(config.folders)
+        if (sentence := unusable(folder.path))
+    ]
 
 
-def unusable(folder: Path) -> str:
-    """Return why `folder` cannot be read now, or an empty string."""
-    try:
-        mode = os.stat(folder).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return f"{folder} does not exist"
-    except OSError as error:
-        return f"{folder} cannot be read by this user: {(error.strerror or str(error)).lower()}"
-    if not stat.S_ISDIR(mode):
-        return f"{folder} is not a folder"
-    if not os.access(folder, os.R_OK | os.X_OK):
-        return f"{folder} cannot be read by this user"
-    return ""
-
-
-def _overlaid(data: dict[str, Any], environment: os._Environ[str] | dict[str, str]) -> dict[str, Any]:
-    merged = dict(data)
+def _overlay(document: Document, environment: Mapping[str, str]) -> None:
     for variable, place in ENVIRONMENT.items():
-        value = environment.get(variable)
-        if not value:
-            continue
-        if len(place) == 1:
-            merged[place[0]] = value
-        else:
-            section, key = place
-            given = merged.get(section) or {}
-            # What is no mapping is left for the model to refuse.
-            merged[section] = {**given, key: value} if isinstance(given, dict) else given
-    return merged
+        if value := environment.get(variable):
+            document.set(place, value, f"In {variable}")
 
 
-def _contradictions(config: Config, document: Document, *, watching: bool) -> list[str]:
-    """Return what is wrong between keys that are each right: folders inside one another or inside our own directories."""
-    problems = []
+def _validated(data: dict[str, Any], document: Document, base: Path) -> tuple[Config, list[Complaint]]:
+    """Return the configuration without what is wrong in it, and what that is."""
+    try:
+        return Config.model_validate(data, context={_BASE: base}), []
+    except ValidationError as error:
+        wrong = {item["loc"][0] for item in error.errors(include_url=False)}
+        complaints = list(document.complaints(error))
+    right = {key: value for key, value in data.items() if key not in wrong}
+    return Config.model_validate(right, context={_BASE: base}), complaints
+
+
+def _named_models(config: Config, document: Document, base: Path) -> Iterator[Named]:
+    given = document.data.get("models")
+    if given is None:
+        yield from (Named((), model) for model in config.models)
+    seen = set()
+    for index, value in enumerate(given if isinstance(given, list) else ()):
+        # A value that is no name has been complained of.
+        with suppress(ValueError):
+            name = _from(base, value) if isinstance(value, str) and value else ""
+            if name and name not in seen:
+                seen.add(name)
+                yield Named(("models", index), name)
+
+
+def _contradictions(config: Config, *, watching: bool) -> Iterator[Complaint]:
+    """Yield what is wrong between keys that are each right: folders inside one another or inside our own directories."""
     if config.search.limit > config.search.max_limit:
         sentence = f"{config.search.limit} is more than search.max_limit ({config.search.max_limit})"
-        problems.append(document.problem(("search", "limit"), sentence))
+        yield ("search", "limit"), sentence
     length = len(os.fsencode(config.socket_path))
     if length > paths.SOCKET_PATH_BYTES:
         sentence = (
             f"the path of a socket has at most {paths.SOCKET_PATH_BYTES} bytes, and {config.socket_path} has {length}"
         )
-        problems.append(document.problem(("socket",), f"{sentence}; set a shorter one"))
+        yield ("socket",), f"{sentence}; set a shorter one"
     if watching and not config.folders:
-        problems.append("there is no folder to watch; name one on the command line or under 'folders'")
-    real = [Path(os.path.realpath(folder.path)) for folder in config.folders]
-    for index, folder in enumerate(real):
-        sentences = [*_own_directories(config, index, folder), *_other_folders(config, index, real)]
-        problems += [document.problem(("folders", index), sentence) for sentence in sentences]
-    return problems
-
-
-def _own_directories(config: Config, index: int, folder: Path) -> Iterator[str]:
+        yield (), "there is no folder to watch; name one on the command line or under 'folders'"
     own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir, "runtime_dir": config.runtime_dir}
     if config.socket:
         own["socket"] = config.socket
-    for key, directory in own.items():
-        sentence = _overlap(
-            config.folders[index].path, folder, key, Path(os.path.realpath(directory)), config.watch.ignore
-        )
-        if sentence:
-            yield sentence
-
-
-def _other_folders(config: Config, index: int, real: list[Path]) -> Iterator[str]:
-    named = config.folders[index].path
-    for other, folder in enumerate(real):
-        if real[index] == folder and other < index:
-            yield f"{named} is named twice"
-        elif real[index] != folder and real[index].is_relative_to(folder):
-            yield f"{named} lies inside {config.folders[other].path}, which is watched already"
-
-
-def _overlap(named: Path, folder: Path, key: str, directory: Path, ignore: tuple[str, ...]) -> str:
-    """Return why a folder and a directory of ours may not lie as they do: nothing may be written under a watched folder."""
-    if folder.is_relative_to(directory):
-        return f"{named} lies in {key} ({directory}), where lookaliked keeps its own files; watch another folder"
-    if directory.is_relative_to(folder):
-        inside = directory.relative_to(folder)
-        # What is ignored, as hidden directories are by default, holds no watch and no photo.
-        if not any(fnmatch.fnmatchcase(part, pattern) for part in inside.parts for pattern in ignore):
-            return (
-                f"{key} ({directory}) lies inside {named}, where nothing may be written; set {key} to a place outside"
-            )
-    return ""
+    folders = [folder.path for folder in config.folders]
+    for index, sentence in overlaps(folders, own, config.watch.ignore):
+        yield ("folders", index), sentence

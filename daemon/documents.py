@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     Place = tuple[str | int, ...]
+    Complaint = tuple[Place, str]
+    """What is wrong, and with which value."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,6 +55,7 @@ class Document:
         self.source = source
         self.problems: list[str] = []
         self._lines: dict[Place, int] = {}
+        self._origins: dict[Place, str] = {}
         self._loader = _Loader("")
         try:
             node = yaml.compose(text, Loader=_Loader)
@@ -76,9 +79,31 @@ class Document:
         except UnicodeDecodeError as error:
             raise ConfigError(str(path), [f"it cannot be read: it is not UTF-8 text (byte {error.start})"]) from error
 
+    def set(self, place: Place, value: object, origin: str) -> None:
+        """Put a value over what is written; problems with it are told of its `origin`, and not of a line."""
+        *outer, key = place
+        mapping = self.data
+        for part in outer:
+            if mapping.get(part) is None:
+                mapping[part] = {}
+            mapping = mapping[part]
+            if not isinstance(mapping, dict):
+                # What is no mapping is left for the model to refuse.
+                return
+        mapping[key] = value
+        self._origins[place] = origin
+
+    def is_written(self, place: Place) -> bool:
+        """Whether the value is the document's own, and not put over it."""
+        return not any(place[:length] in self._origins for length in range(1, len(place) + 1))
+
     def problem(self, place: Place, message: str) -> str:
-        """Return one problem as a person reads it, with the key and, where known, the line."""
-        line = next((self._lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self._lines), None)
+        """Return one problem as a person reads it, with where its value comes from: the key and, where known, the line."""
+        around = [place[:length] for length in range(len(place), 0, -1)]
+        origin = next((self._origins[outer] for outer in around if outer in self._origins), None)
+        if origin:
+            return f"{origin}: {message}"
+        line = next((self._lines[outer] for outer in around if outer in self._lines), None)
         return _problem_at(place, line, message)
 
     def refuse(self, error: ValidationError, missing: Mapping[Place, str] = MappingProxyType({})) -> ConfigError:
@@ -86,12 +111,16 @@ class Document:
 
         `missing` has the messages for keys that may be given in another way than by writing them.
         """
-        return ConfigError(self.source, [*self.problems, *(self._problems(error, missing))])
+        found = [self.problem(place, message) for place, message in self.complaints(error, missing)]
+        return ConfigError(self.source, [*self.problems, *found])
 
-    def _problems(self, error: ValidationError, missing: Mapping[Place, str]) -> Iterable[str]:
+    def complaints(
+        self, error: ValidationError, missing: Mapping[Place, str] = MappingProxyType({})
+    ) -> Iterable[Complaint]:
+        """Yield what pydantic found wrong, as a person says it."""
         for item in error.errors(include_url=False):
             place = self._place((*item["loc"], *_discriminator(item)))
-            yield self.problem(place, (item["type"] == "missing" and missing.get(place)) or _in_words(item))
+            yield place, (item["type"] == "missing" and missing.get(place)) or _in_words(item)
 
     def _place(self, location: Place) -> Place:
         """Return where in the document an error lies; pydantic also names the kind of a union it tried, which no one wrote."""
@@ -170,6 +199,9 @@ _WORDS = {
     "extra_forbidden": "this key is not known; remove it, or check its spelling",
     "model_type": "should be a mapping of keys to values",
     "model_attributes_type": "should be a mapping of keys to values",
+    "dict_type": "should be a mapping of keys to values",
+    "tuple_type": "should be a list",
+    "string_type": "should be a text",
     "path_type": "should be a path",
 }
 

@@ -19,6 +19,8 @@ import typer
 import daemon
 from daemon import config as configuration
 from daemon import paths, sdnotify
+from daemon.catalogue.configured import complaints as unusable_models
+from daemon.catalogue.configured import lacking
 from daemon.catalogue.installation import own_catalogue
 from daemon.console import LogHandler, Reporter, printable, standard_error
 from daemon.errors import ConfigError, LookalikeError, ModelError
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from daemon.config import Config
     from daemon.encode.live import LiveModels
     from daemon.encode.models import Model
-    from daemon.encode.specs import ModelSpec
     from daemon.index.index import Index
     from daemon.indexer import Indexer
     from daemon.lifecycle import Service
@@ -110,15 +111,19 @@ def check_config(
 ) -> None:
     """Say everything that is wrong with a configuration file; exit 78 when something is."""
     try:
-        settings = configuration.load(file)
-        _specs(settings, own_catalogue(file))
-        problems = configuration.missing_folders(settings)
-        if problems:
-            raise ConfigError(str(file), problems)
+        reading = configuration.read(file, watching=False)
+        refusal = reading.refusal(
+            [*unusable_models(reading, own_catalogue(file)), *configuration.missing_folders(reading.config)]
+        )
+        if refusal:
+            raise refusal
     except ConfigError as error:
         typer.echo(printable(str(error)), err=True)
         raise typer.Exit(EXIT_CONFIG) from error
-    typer.echo(printable(f"{file} is good: {len(settings.folders)} folders, models {', '.join(settings.models)}"))
+    settings = reading.config
+    folders = _count(len(settings.folders), "folder") if settings.folders else "folders from the command line alone"
+    models = f"model{'' if len(settings.models) == 1 else 's'} {', '.join(settings.models)}"
+    typer.echo(printable(f"{file} is good: {folders}, {models}"))
 
 
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
@@ -126,13 +131,14 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     _log_to(console, logging.INFO)
     if file is None and paths.config_file().exists():
         file = paths.config_file()
+    catalogue = own_catalogue(file)
     try:
-        settings = _settings(file, folders, models)
+        settings = _settings(file, folders, models, catalogue)
     except ConfigError as error:
         console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         return EXIT_CONFIG
     logging.getLogger().setLevel(settings.log.level.upper())
-    life = Daemon(settings, own_catalogue(file), console)
+    life = Daemon(settings, catalogue, console)
     try:
         life.start()
         life.run(once=once)
@@ -150,13 +156,15 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     return 0
 
 
-def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...]) -> Config:
-    settings = configuration.load(file, folders, models=models)
-    missing = configuration.missing_folders(settings) if folders else []
-    if missing:
-        # Somebody is there to mend what they have just typed; a configured disk may come later.
-        raise ConfigError("the command line", missing)
-    return settings
+def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], catalogue: Catalogue) -> Config:
+    """Return the configuration; ConfigError with everything for which the daemon could not start with it."""
+    reading = configuration.read(file, folders, models=models)
+    # Somebody is there to mend what they have just typed; a configured disk may come later.
+    missing = configuration.missing_folders(reading.config) if folders else []
+    refusal = reading.refusal([*unusable_models(reading, catalogue), *missing])
+    if refusal:
+        raise refusal
+    return reading.config
 
 
 def _log_to(console: Console, level: int) -> None:
@@ -167,16 +175,6 @@ def _log_to(console: Console, level: int) -> None:
     # Both say at length what our own errors say in a sentence.
     for name in ("watchdog", "uvicorn", "pymilvus"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _specs(settings: Config, catalogue: Catalogue) -> list[ModelSpec]:
-    """Return the specs of the configured models; ConfigError when one is not there, or two have one name."""
-    specs = [catalogue.load(name) for name in settings.models]
-    names = [spec.name for spec in specs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError("models", [f"there are two models called {name}; rename one" for name in twice])
-    return specs
 
 
 @dataclass(slots=True)
@@ -344,7 +342,7 @@ class Daemon:
             live.texts,
             watcher.is_unverified,
             text_models=_by_preference(models),
-            text_candidates=lambda: _text_candidates(self._catalogue),
+            text_candidates=lambda: _text_candidates(self._catalogue, settings.models_dir),
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
@@ -414,9 +412,10 @@ def _by_preference(models: list[Model]) -> list[str]:
     return [spec.name for spec in sorted(able, key=lambda spec: isinstance(spec.projection, Words))]
 
 
-def _text_candidates(catalogue: Catalogue) -> list[str]:
-    """Return the models that would understand words."""
-    return [entry.name for entry in catalogue.entries() if entry.spec is not None and entry.spec.text]
+def _text_candidates(catalogue: Catalogue, models_dir: Path) -> dict[str, bool]:
+    """Return the models that would understand words, and whether all that each needs is on this machine."""
+    specs = [entry.spec for entry in catalogue.entries() if entry.spec is not None and entry.spec.text]
+    return {spec.name: not lacking(spec, models_dir) for spec in specs}
 
 
 def _count(number: int, noun: str) -> str:
@@ -430,7 +429,7 @@ def _threads(settings: Config) -> int:
 def _prepare(settings: Config, catalogue: Catalogue) -> list[Model]:
     from daemon.encode.models import prepare  # noqa: PLC0415
 
-    return [prepare(spec, settings.cache_dir, settings.models_dir) for spec in _specs(settings, catalogue)]
+    return [prepare(catalogue.load(name), settings.cache_dir, settings.models_dir) for name in settings.models]
 
 
 def _load(models: list[Model], settings: Config) -> LiveModels:

@@ -15,15 +15,18 @@ from cli.report.search import search_notices
 from cli.terms import parse
 
 if TYPE_CHECKING:
-    from cli.answers import ComparisonAnswer
+    from collections.abc import Sequence
+
+    from cli.answers import ComparisonAnswer, Model
 
 HELP = """
 Ask several models the same, and show their answers side by side.
 
 QUERY is what lookalike search takes: an image file, - for standard input, a text, or several of them with + and -. By
-text, only models that understand it can be compared. Without --model the models of the library are, at most four.
+text, only models that understand it can be compared. Without --model those of the library are that can answer, at most
+four of them.
 
-Each list holds scores and paths, the most similar photo first; of copies one is shown. A score is what the model's
+Where the terminal is too narrow for lists side by side, they stand below one another. Each holds scores and paths, the most similar photo first; of copies one is shown. A score is what the model's
 metric says, and two models' scores cannot be compared: their order can. A photo that every list holds is marked *,
 and the last lines say how many there are, as a share of the longest list. The photo that was asked about is first in
 every list, and is not counted.
@@ -34,6 +37,9 @@ Examples:
   lookalike compare cat.jpg --model efficientnet-lite0 --model clip-vit-b32 -n 20
   lookalike compare cat.jpg --json | jq .overlap.share
 """
+
+_UNDERSTAND_TEXT = ("clip-vit-b32", "siglip2-base")
+"""Shipped models that can be pulled to be asked by text."""
 
 _MOST_MODELS = 4
 _FEWEST_MODELS = 2
@@ -56,7 +62,7 @@ def compare(
         raise typer.BadParameter(f"compare takes {_FEWEST_MODELS} to {_MOST_MODELS} models.")
     terms = [repeatable(term) for term in parse(query)]
     with connect(socket, timeout_seconds) as client:
-        models = named or _models(client)
+        models = _models(client, named, by_text=any(term.kind == "text" for term in terms))
         answers = [find_similar(client, terms, Query(limit, (name,))).answer for name in models]
     if as_json:
         answer: ComparisonAnswer = {"schema": 1, "models": answers, "overlap": overlap(answers)}
@@ -68,9 +74,35 @@ def compare(
         output.notice(sentence)
 
 
-def _models(client: Client) -> list[str]:
-    """Return the names of the library's models, the first of them where there are many."""
-    names = [model["name"] for model in client.status().answer["models"]]
-    if len(names) < _FEWEST_MODELS:
-        raise CliError(f"a comparison needs two models, and this library has {', '.join(names) or 'none'}")
-    return names[:_MOST_MODELS]
+def _models(client: Client, named: list[str], *, by_text: bool) -> list[str]:
+    """Return the models to ask: those that are named, or those of the library that can answer, the first where there are many.
+
+    CliError where fewer than two could. Whether one that is named can, the daemon says.
+    """
+    if named and not by_text:
+        return named
+    # An earlier daemon does not say which understand text, and refuses those that do not.
+    models = client.status().answer["models"]
+    able = [model["name"] for model in models if not by_text or model.get("text", True)]
+    if len(able) < _FEWEST_MODELS:
+        raise CliError(_too_few_for_text(models, able) if by_text else _too_few(able))
+    if len(able) > _MOST_MODELS and not named:
+        output.notice(f"{len(able)} models can answer; these are the first {_MOST_MODELS}, choose with --model")
+    return named or able[:_MOST_MODELS]
+
+
+def _too_few(models: list[str]) -> str:
+    return (
+        f"a comparison needs two models, and this library has {', '.join(models) or 'none'}; add another to 'models' in the"
+        " configuration (lookalike models lists them)"
+    )
+
+
+def _too_few_for_text(models: "Sequence[Model]", able: list[str]) -> str:
+    names = {model["name"] for model in models}
+    lacking = [name for name in _UNDERSTAND_TEXT if name not in names] or ["another one"]
+    who, word, them = (f"here only {able[0]}", " or ", "it") if able else ("no model here", " and ", "them")
+    return (
+        f"{who} understands text, and a comparison needs two models that do; pull"
+        f" {word.join(lacking)} (lookalike models pull NAME), and add {them} to 'models' in the configuration"
+    )

@@ -1,5 +1,6 @@
 """lookalike deletions."""
 
+import json
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from cli.report.deletions import deletion_lines
 from cli.report.text import count, printable
 
 if TYPE_CHECKING:
-    from cli.answers import DecisionAnswer
+    from cli.answers import DecisionAnswer, DeletionsAnswer
 
 HELP = """
 List the deletions that are held, and decide on them.
@@ -47,6 +48,8 @@ Folder = Annotated[
     str | None, typer.Argument(metavar="[FOLDER]", help="A watched folder, as it is listed.", show_default=False)
 ]
 All = Annotated[bool, typer.Option("--all", help="Decide for every folder that is waiting for it.")]
+
+_NONE_HELD: "DeletionsAnswer" = {"schema": 1, "folders": []}
 
 app = typer.Typer(cls=ListingGroup)
 
@@ -88,7 +91,7 @@ def approve(
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
     with connect(socket, timeout_seconds) as client:
-        for name in _folders(client, folder, every=every):
+        for name in _folders(client, folder, every=every, as_json=as_json):
             _show(client.approve_deletions(name), "taken out of the index", as_json=as_json)
 
 
@@ -102,18 +105,20 @@ def reject(
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
     with connect(socket, timeout_seconds) as client:
-        for name in _folders(client, folder, every=every):
+        for name in _folders(client, folder, every=every, as_json=as_json):
             _show(client.reject_deletions(name), "kept in the index until they are back", as_json=as_json)
 
 
-def _folders(client: Client, folder: str | None, *, every: bool) -> list[str]:
-    """Return the folders to decide on: the one that is named, or every one that nobody has decided on."""
+def _folders(client: Client, folder: str | None, *, every: bool, as_json: bool) -> list[str]:
+    """Return the folders to decide on: the one that is named, or every one that nobody has decided on; it is said if none is."""
     if every == (folder is not None):
         raise typer.BadParameter("name a FOLDER, or give --all.")
     if folder is not None:
         return [library_path(client, folder)]
     waiting = [held["folder"] for held in client.deletions(None).answer["folders"] if held["state"] != "kept"]
-    if not waiting:
+    if not waiting and as_json:
+        output.as_json(Reply(_NONE_HELD, json.dumps(_NONE_HELD).encode("ascii")))
+    elif not waiting:
         output.notice("No deletions are held.")
     return waiting
 

@@ -11,6 +11,13 @@ from daemon.paths import socket_path
 _SHORTEST_TIMEOUT_SECONDS = 0.001
 _LONGEST_TIMEOUT_SECONDS = 86_400
 
+
+def _named(models: list[str] | None) -> list[str] | None:
+    if any(not model.strip() for model in models or ()):
+        raise typer.BadParameter("--model takes the name of a model; it is empty.")
+    return models
+
+
 Socket = Annotated[
     Path | None,
     typer.Option(
@@ -39,7 +46,12 @@ Limit = Annotated[
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", metavar="NAME", help="Ask this model; may be repeated. [default: the daemon's choice]"),
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        callback=_named,
+        help="Ask this model; may be repeated. [default: the daemon's choice]",
+    ),
 ]
 Null = Annotated[bool, typer.Option("--null", "-0", help="With --paths: end each path with NUL instead of a newline.")]
 

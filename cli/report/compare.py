@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _IN_ALL, _IN_SOME, _IN_ONE = "*", "+", " "
 _GAP = "  "
 _MOST_BESIDE = 2
+_LEAST_COLUMN = 28
+"""In a narrower column neither a model's name can be told nor a path."""
 
 
 def overlap(answers: Sequence[SearchAnswer]) -> Overlap:
@@ -37,18 +39,17 @@ def overlap(answers: Sequence[SearchAnswer]) -> Overlap:
 
 
 def compare_lines(answers: Sequence[SearchAnswer], *, width: int) -> list[str]:
-    """Return the lists side by side in `width` columns of a terminal, the folder of all photos above them."""
+    """Return the lists in `width` columns of a terminal, the folder of all photos above them.
+
+    They stand side by side, or one after the other where that would make them too narrow to be read.
+    """
     folder = _common_folder(answers)
-    ranks = max(len(answer["results"]) for answer in answers)
-    digits = len(str(ranks))
-    available = (width - digits) // len(answers) - len(_GAP)
-    columns = [_column(answer, answers, folder, available) for answer in answers]
-    lines = [f"in {printable(folder)}", ""] if folder else []
-    for rank, row in enumerate(itertools.zip_longest(*columns, fillvalue="")):
-        number = str(rank) if rank else ""
-        shown = (padded(cell, cells(column[0])) for cell, column in zip(row, columns, strict=True))
-        lines.append(f"{number:>{digits}}{_GAP}{_GAP.join(shown)}".rstrip())
-    return lines
+    digits = len(str(max(len(answer["results"]) for answer in answers)))
+    beside = (width - digits) // len(answers) - len(_GAP)
+    tables = [_Table(answer, answers, folder) for answer in answers]
+    are_beside = all(table.width <= beside for table in tables) or beside >= _LEAST_COLUMN
+    lines = _side_by_side(tables, digits, beside) if are_beside else _stacked(tables, digits, width)
+    return [f"in {printable(folder)}", "", *lines] if folder else lines
 
 
 def overlap_lines(answers: Sequence[SearchAnswer]) -> list[str]:
@@ -81,17 +82,47 @@ def _common_folder(answers: Sequence[SearchAnswer]) -> str:
     return "" if folder == os.sep else folder
 
 
-def _column(answer: SearchAnswer, answers: Sequence[SearchAnswer], folder: str, width: int) -> list[str]:
-    """Return a heading as wide as the column, and a cell for each photo: score, mark and path."""
-    shown = scores(answer)
-    digits = max(map(len, shown), default=0)
-    names = [printable(_below(folder, match["paths"][0])) for match in answer["results"]]
-    heading = f"{printable(answer['model'])} ({printable(answer['metric'])})"
-    taken = digits + 3
-    width = min(width, max([cells(heading), *(taken + cells(name) for name in names)]))
-    photos = zip(shown, names, (_mark(match["id"], answers) for match in answer["results"]), strict=True)
-    found = [f"{score:>{digits}} {mark} {shortened(name, max(width - taken, 1))}" for score, name, mark in photos]
-    return [padded(shortened(heading, width), width), *found]
+class _Table:
+    """What one model found: a heading, and for each photo score, mark and path."""
+
+    def __init__(self, answer: SearchAnswer, answers: Sequence[SearchAnswer], folder: str) -> None:
+        shown = scores(answer)
+        digits = max(map(len, shown), default=0)
+        self._heading = f"{printable(answer['model'])} ({printable(answer['metric'])})"
+        marks = (_mark(match["id"], answers) for match in answer["results"])
+        self._found = [f"{score:>{digits}} {mark} " for score, mark in zip(shown, marks, strict=True)]
+        self._names = [printable(_below(folder, match["paths"][0])) for match in answer["results"]]
+        wholly = (found + name for found, name in zip(self._found, self._names, strict=True))
+        self.width = max(cells(self._heading), *map(cells, wholly), 0)
+
+    def cells(self, width: int) -> list[str]:
+        """Return the heading and a cell for each photo, all at most `width` wide, and the heading as wide as they may be."""
+        width = min(width, self.width)
+        found = zip(self._found, self._names, strict=True)
+        photos = [known + shortened(name, max(width - len(known), 1)) for known, name in found]
+        return [padded(shortened(self._heading, width), width), *photos]
+
+
+def _side_by_side(tables: Sequence[_Table], digits: int, width: int) -> list[str]:
+    columns = [table.cells(width) for table in tables]
+    lines = []
+    for rank, row in enumerate(itertools.zip_longest(*columns, fillvalue="")):
+        shown = (padded(cell, cells(column[0])) for cell, column in zip(row, columns, strict=True))
+        lines.append(_ranked(rank, _GAP.join(shown), digits))
+    return lines
+
+
+def _stacked(tables: Sequence[_Table], digits: int, width: int) -> list[str]:
+    lines: list[str] = []
+    for table in tables:
+        heading, *photos = table.cells(width - digits - len(_GAP))
+        lines += ["", heading.rstrip()] if lines else [heading.rstrip()]
+        lines += [_ranked(rank, photo, digits) for rank, photo in enumerate(photos, start=1)]
+    return lines
+
+
+def _ranked(rank: int, text: str, digits: int) -> str:
+    return f"{rank or '':>{digits}}{_GAP}{text}".rstrip()
 
 
 def _below(folder: str, path: str) -> str:

@@ -36,11 +36,12 @@ def scores(answer: SearchAnswer) -> list[str]:
 
 def search_notices(answers: Sequence[SearchAnswer]) -> list[str]:
     """Return what a person has to know of the answers besides what they hold, a sentence each."""
-    notices = []
-    for model in (model for answer in answers for model in answer.get("models", ())):
-        if model["photos"] < model["of"]:
-            known = f"it knows {model['photos']:,} of {count(model['of'], 'photo')} so far"
-            notices.append(f"{model['name']} is still being filled: {known}")
+    answered = (model for answer in answers for model in answer.get("models", ()))
+    notices = [
+        f"{model['name']} knows {model['photos']:,} of {count(model['of'], 'photo')} so far"
+        for model in answered
+        if model["photos"] < model["of"]
+    ]
     matches = [match for answer in answers for match in answer["results"]]
     if not matches and not notices:
         notices.append("No similar photos yet: the library is empty.")

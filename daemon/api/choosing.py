@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from daemon.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from daemon.api.asking import Question
     from daemon.index.index import Collection, Index
@@ -19,7 +19,8 @@ WORDS = "words"
 class Choice:
     """Chooses among the models of the index.
 
-    A text goes to the first of `text_models` that is there; `text_candidates` are the models that a sentence names where none is.
+    A text goes to the first of `text_models` that is there. Where none is, a sentence names `text_candidates`: models that would
+    understand it, and whether all that each needs is on this machine.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Choice:
         understands_text: Callable[[Collection], bool],
         *,
         text_models: Sequence[str],
-        text_candidates: Callable[[], Sequence[str]],
+        text_candidates: Callable[[], Mapping[str, bool]],
     ) -> None:
         self._index = index
         self._understands_text = understands_text
@@ -64,15 +65,18 @@ class Choice:
         if able:
             unable = [collection.model for collection in asked if collection.model not in able]
             return f"{_listed(unable)} cannot be asked by text; ask {_listed(able, 'or')}"
-        return f"no model here understands text; {self._advice()}, and add it to 'models' in the configuration"
+        return f"no model here understands text; {self._advice()} to 'models' in the configuration"
 
     def _advice(self) -> str:
         candidates = self._text_candidates()
+        ready = [name for name, is_ready in candidates.items() if is_ready]
+        if ready:
+            return f"add {_listed(ready, 'or')}"
         pulled = [name for name in candidates if name != WORDS]
         advice = [f"pull {'one of ' if len(pulled) > 1 else ''}{', '.join(pulled)}"] if pulled else []
         if WORDS in candidates:
             advice.append(f"install lookalike[text] for {WORDS}")
-        return ", or ".join(advice)
+        return f"{', or '.join(advice)}, and add it"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:

@@ -105,7 +105,9 @@ class Embedding:
         try:
             return decode(data, name, min_side=min_side, max_pixels=self._max_pixels).image
         except PhotoError as error:
-            raise QueryError("not_an_image", f"{name} cannot be used: {error.reason.rstrip('.')}") from error
+            # What to do next is about files that are indexed.
+            reason = error.reason.partition("; ")[0].removesuffix(".")
+            raise QueryError("not_an_image", f"{name} cannot be used: {reason}") from error
 
     def encoder(self, collection: Collection) -> QueryEncoder:
         return _live(self._encoders.get(collection.version), collection)

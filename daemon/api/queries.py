@@ -44,7 +44,7 @@ class Queries:
         is_unverified: Callable[[str], bool],
         *,
         text_models: Sequence[str],
-        text_candidates: Callable[[], Sequence[str]],
+        text_candidates: Callable[[], Mapping[str, bool]],
         max_limit: int,
         max_pixels: int,
     ) -> None:
@@ -71,7 +71,10 @@ class Queries:
     def _answer(self, question: Question) -> schema.SearchAnswer:
         started = time.perf_counter()
         if not 1 <= question.limit <= self._max_limit:
-            raise QueryError("bad_request", f"the limit must be between 1 and {self._max_limit}")
+            raise QueryError(
+                "bad_request",
+                f"the limit must be between 1 and {self._max_limit} (search.max_limit in the configuration)",
+            )
         collections = self._choice.collections(question)
         terms = [
             self._embedding.of(term.what, "the query" if len(question.terms) == 1 else f"term {number}")

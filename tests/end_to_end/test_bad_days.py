@@ -260,6 +260,49 @@ def test_check_config_names_every_problem_at_once(lookalike: Any) -> None:
         assert place in said
 
 
+def test_check_config_finds_models_and_providers_that_could_not_start(lookalike: Any) -> None:
+    file = configured(
+        lookalike,
+        "flavour: mild\nmodels:\n- clip-vit-b32\n- resnet9000\n- ./nowhere.yaml\nencode: {provider: directml}\n",
+    )
+    done = lookalike.daemon("check-config", file)
+    assert (done.returncode, done.stdout) == (78, b"")
+    heading, *problems = done.stderr.decode().splitlines()
+    assert heading == f"{file} cannot be used:"
+    expected = (
+        "At 'flavour' (line 2): this key is not known",
+        "At 'models[0]' (line 4): clip-vit-b32: its files are not on this machine yet",
+        "At 'models[1]' (line 5): there is no model resnet9000",
+        f"At 'models[2]' (line 6): {lookalike.root}/nowhere.yaml: it cannot be read",
+        "At 'encode.provider' (line 7): this onnxruntime has no provider directml",
+    )
+    assert len(problems) == len(expected)
+    assert all(problem.strip().startswith(one) for problem, one in zip(problems, expected, strict=True))
+
+
+def test_a_file_of_models_alone_is_good_and_is_run_with_folders_of_the_command_line(
+    lookalike: Any, photos: Any
+) -> None:
+    (lookalike.root / "specs").mkdir()
+    (lookalike.root / "specs" / "mine.yaml").write_bytes(SPEC.read_bytes())
+    file = lookalike.root / "lookalike.yaml"
+    file.write_text("models: [./specs/mine.yaml]\n", encoding="utf-8")
+    checked = lookalike.daemon("check-config", file)
+    assert (checked.returncode, checked.stderr) == (0, b"")
+    assert b"folders from the command line alone" in checked.stdout
+    photo = photos.write(lookalike.folder / "a.jpg", 1)
+    lookalike.start("--config", file, lookalike.folder)
+    lookalike.up_to_date()
+    assert lookalike.holders(photo) == [str(photo)]
+
+
+def test_a_model_named_twice_on_the_command_line_is_not_blamed_on_the_file(lookalike: Any) -> None:
+    file = configured(lookalike, "models: [words]\n")
+    said = sentence(lookalike.daemon("run", "--config", file, "--model", "words", "--model", "words"), 78)
+    assert "On the command line, --model: should name each model once" in said
+    assert str(file) not in said
+
+
 @pytest.mark.parametrize(("change", "said"), [("checksum", "SHA-256"), ("missing", "not installed")])
 def test_weights_that_are_missing_or_others_are_refused(lookalike: Any, change: str, said: str) -> None:
     text = SPEC.read_text(encoding="utf-8")

@@ -11,9 +11,10 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from daemon import paths
-from daemon.config import Config, load, missing_folders, unusable
+from daemon.config import Config, load, missing_folders, read
 from daemon.documents import Document
 from daemon.errors import ConfigError
+from daemon.folders import unusable
 
 PASSWORD = "correct-horse"
 
@@ -41,7 +42,7 @@ class Files:
         self.file.write_text(text)
         with pytest.raises(ConfigError) as caught:
             load(self.file, folders or ((self.photos,) if named else ()), environment)
-        assert caught.value.source == str(self.file)
+        assert caught.value.source in {str(self.file), "the configuration"}
         assert PASSWORD not in str(caught.value)
         return caught.value.problems
 
@@ -127,7 +128,7 @@ log: {level: loud}
     assert files.refused(text, named=False) == (
         "At 'library' (line 2): this key was already given on line 1",
         "At 'folders[1].watch' (line 11): should be 'auto', 'events' or 'poll'",
-        "At 'models' (line 3): tuple should have at least 1 item after validation, not 0",
+        "At 'models' (line 3): should name at least one model",
         "At 'milvus.index' (line 13): should be 'auto', 'FLAT', 'IVF_FLAT' or 'HNSW'",
         "At 'watch.poll_seconds' (line 6): should be greater than or equal to 1",
         "At 'watch.max_delete_ratio' (line 7): should be less than or equal to 1",
@@ -156,6 +157,92 @@ def test_a_value_outside_of_its_rule_is_one_problem_on_its_line(files: Files, te
     (problem,) = files.refused(text)
     assert problem.startswith("At '")
     assert "(line 1)" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: words", "At 'models' (line 1): should be a list of names, such as [words]"),
+        ("models: ''", "At 'models' (line 1): should be a list of names, such as [efficientnet-lite0]"),
+        ("models: []", "At 'models' (line 1): should name at least one model"),
+        ("models: {words: 1}", "At 'models' (line 1): should be a list"),
+        ("models: [words, 7]", "At 'models[1]' (line 1): should be a text"),
+        ("models: [words, '']", "At 'models[1]' (line 1): should be a model's name, or the path of its spec; it is empty"),
+        ("models: [~nobody-at-all/x]", "At 'models[0]' (line 1): should begin with a home directory that is known; ~nobody-at-all is not"),
+        ("models: [words, words]", "At 'models' (line 1): should name each model once; words is named twice"),
+        ("watch: {ignore: .*}", "At 'watch.ignore' (line 1): should be a list"),
+        ("encode: {provider_options: 7}", "At 'encode.provider_options' (line 1): should be a mapping of keys to values"),
+    ],
+)  # fmt: skip
+def test_what_should_be_a_list_is_said_in_words_of_yaml(files: Files, text: str, said: str) -> None:
+    assert files.refused(text) == (said,)
+
+
+def test_what_the_command_line_says_is_not_blamed_on_the_file(files: Files) -> None:
+    files.file.write_text("library: photos\nmodels: [words]\nfolders: [/mnt/nas]\n")
+    with pytest.raises(ConfigError) as caught:
+        load(files.file, (files.photos, files.photos), {}, models=("words", "words"))
+    assert str(caught.value) == (
+        "the configuration cannot be used:\n  On the command line, --model: should name each model once; words is named twice"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(files.file, (files.photos, files.photos), {})
+    assert caught.value.problems == (f"On the command line: {files.photos} is named twice",)
+    with pytest.raises(ConfigError) as caught:
+        load(files.file, (), {"LOOKALIKE_MILVUS_URI": "./milvus.db"})
+    (problem,) = caught.value.problems
+    assert problem.startswith("In LOOKALIKE_MILVUS_URI: should be the address of a server")
+
+
+def test_the_file_is_named_when_it_is_wrong_as_well(files: Files) -> None:
+    files.file.write_text("library: photos\nflavour: mild\n")
+    with pytest.raises(ConfigError) as caught:
+        load(files.file, (files.photos,), {}, models=("words", "words"))
+    assert caught.value.source == str(files.file)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "On the command line, --model",
+        "At 'flavour' (line 2)",
+    ]
+
+
+def test_a_spec_s_path_starts_at_the_file_that_names_it(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = files.place / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    text = "models: [words, ./specs/a.yaml, ../b.yaml, ~/c.yaml, /d.yaml]"
+    assert files.load(text).models == (
+        "words", f"{files.place}/specs/a.yaml", f"{files.place.parent}/b.yaml", f"{files.place}/home/c.yaml", "/d.yaml",
+    )  # fmt: skip
+    monkeypatch.chdir(files.place)
+    assert load(Path("lookalike.yaml"), (files.photos,), {}).models[1] == f"{files.place}/specs/a.yaml"
+
+
+def test_a_spec_s_path_on_the_command_line_starts_where_one_is(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = files.place / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    files.file.write_text("models: [./a.yaml]")
+    assert load(files.file, (files.photos,), {}, models=("./b.yaml",)).models == (f"{elsewhere}/b.yaml",)
+    assert load(None, (files.photos,), {}, models=("~/b.yaml",)).models == (f"{files.place}/home/b.yaml",)
+
+
+def test_two_paths_of_one_spec_are_one_model(files: Files) -> None:
+    (problem,) = files.refused("models: [./a.yaml, ./specs/../a.yaml]")
+    assert problem.endswith(f"should name each model once; {files.place}/a.yaml is named twice")
+
+
+def test_models_are_known_whatever_else_is_wrong(files: Files) -> None:
+    files.file.write_text("library: UPPER\nmodels:\n- words\n- 7\n- ./a.yaml\n- words\nwatch: {poll: 1}\n")
+    reading = read(files.file, (), {})
+    assert reading.models == ((("models", 0), "words"), (("models", 2), f"{files.place}/a.yaml"))
+    assert [key for key in Config.model_fields if reading.is_wrong(key)] == ["library", "models", "watch"]
+    assert reading.config.library == "default"
+
+
+def test_a_file_without_folders_can_be_read_where_nothing_is_watched(files: Files) -> None:
+    files.file.write_text("models: [words]\n")
+    assert read(files.file, (), {}, watching=False).refusal() is None
+    assert read(files.file, (), {}).refusal() is not None
 
 
 @pytest.mark.parametrize(
@@ -302,7 +389,7 @@ def test_a_configuration_cannot_be_changed(files: Files) -> None:
 def test_a_disk_that_comes_later_is_no_reason_not_to_start(files: Files) -> None:
     absent = files.place / "absent"
     config = files.load("", files.photos, absent)
-    assert missing_folders(config) == [f"{absent} does not exist"]
+    assert missing_folders(config) == [(("folders", 1), f"{absent} does not exist")]
 
 
 def test_why_a_folder_cannot_be_used_is_a_sentence(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

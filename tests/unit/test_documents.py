@@ -226,3 +226,18 @@ def test_a_problem_of_a_place_that_was_not_written_has_the_line_of_what_is_aroun
     assert document.problem(("a", "c"), "is missing") == "At 'a.c' (line 1): is missing"
     assert document.problem(("x", 0), "is wrong") == "At 'x[0]': is wrong"
     assert document.problem((), "is wrong") == "is wrong"
+
+
+def test_a_value_that_was_put_over_the_document_is_told_by_its_origin() -> None:
+    document = Document("test.yaml", "a:\n  b: 1\n  c: 2\nflat: 3\n")
+    document.set(("a", "b"), 7, "In B")
+    document.set(("new", "key"), 8, "In KEY")
+    document.set(("flat", "key"), 9, "In FLAT")
+    assert document.data == {"a": {"b": 7, "c": 2}, "flat": 3, "new": {"key": 8}}
+    assert document.problem(("a", "b", 0), "is wrong") == "In B: is wrong"
+    assert document.problem(("a", "c"), "is wrong") == "At 'a.c' (line 3): is wrong"
+    assert document.problem(("new", "key"), "is wrong") == "In KEY: is wrong"
+    assert document.problem(("flat",), "is wrong") == "At 'flat' (line 4): is wrong"
+    assert [document.is_written(place) for place in (("a", "b"), ("a", "c"), ("flat", "key"), ())] == [
+        False, True, True, True,
+    ]  # fmt: skip

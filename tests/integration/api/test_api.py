@@ -58,7 +58,7 @@ def served(index: Index, encoders: Sequence[Encoder], directory: Path, is_shown:
         {},
         lambda path: path in UNVERIFIED,
         text_models=(),
-        text_candidates=tuple,
+        text_candidates=dict,
         max_limit=50,
         max_pixels=10**7,
     )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 LITE, WORDS = "efficientnet-lite0", "words"
 # china: a palace; flower: a dahlia; chelsea: a cat; the last four are none of the things of ImageNet, or hardly.
 NAMES = ("china", "flower", "chelsea", "coffee", "rocket", "astronaut", "camera", "moon", "page")
-CANDIDATES = ("clip-vit-b32", "siglip2-base", WORDS)
+CANDIDATES = {"clip-vit-b32": False, "siglip2-base": False, WORDS: False}
 
 
 @cache
@@ -307,6 +307,18 @@ def test_a_picture_that_is_none_is_told_by_its_place(served: Served) -> None:
         422,
         "not_an_image",
         "term 2 cannot be used: the file is not an image: it is text",
+    )
+
+
+def test_a_picture_that_is_none_is_not_said_to_be_tried_again(served: Served) -> None:
+    assert served.refusal(image(b""))[2] == "the query cannot be used: the file is empty"
+    cut = jpeg("china")[: len(jpeg("china")) // 2]
+    assert served.refusal(image(cut))[2] == "the query cannot be used: the image is cut short"
+
+
+def test_a_limit_that_is_too_high_names_the_key_that_sets_it(served: Served) -> None:
+    assert served.refusal(path("china"), target="?limit=51")[2] == (
+        "the limit must be between 1 and 50 (search.max_limit in the configuration)"
     )
 
 

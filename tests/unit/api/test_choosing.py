@@ -32,7 +32,7 @@ def choose(
         index,
         lambda collection: collection.model in able,
         text_models=("siglip", "clip", "words"),
-        text_candidates=lambda: ("clip", "siglip", "words"),
+        text_candidates=lambda: dict.fromkeys(("clip", "siglip", "words"), False),
     )
     return [collection.model for collection in choice.collections(question)]
 
@@ -100,15 +100,17 @@ def test_what_cannot_be_answered_is_one_sentence(
 @pytest.mark.parametrize(
     ("candidates", "advice"),
     [
-        (("clip",), "pull clip"),
-        (("words",), "install lookalike[text] for words"),
-        (("clip", "words"), "pull clip, or install lookalike[text] for words"),
+        ({"clip": False}, "pull clip, and add it"),
+        ({"words": False}, "install lookalike[text] for words, and add it"),
+        ({"clip": False, "words": False}, "pull clip, or install lookalike[text] for words, and add it"),
+        ({"clip": False, "words": True}, "add words"),
+        ({"clip": True, "words": True}, "add clip or words"),
     ],
 )
-def test_the_advice_names_what_there_is_to_be_had(candidates: tuple[str, ...], advice: str) -> None:
+def test_the_advice_names_what_is_there_and_else_what_is_to_be_had(candidates: dict[str, bool], advice: str) -> None:
     index: Any = Models("lite")
     choice = Choice(index, lambda _: False, text_models=(), text_candidates=lambda: candidates)
 
     with pytest.raises(QueryError, match="understands text") as caught:
         choice.collections(text())
-    assert f"; {advice}, and add it to 'models' in the configuration" in str(caught.value)
+    assert str(caught.value) == f"no model here understands text; {advice} to 'models' in the configuration"

@@ -160,6 +160,18 @@ def test_deciding_on_everything_when_nothing_is_held_is_no_error(lookalike: Look
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"No deletions are held.\n")
 
 
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+@pytest.mark.parametrize("held", [[], [deletions("/kept", state="kept")]])
+def test_deciding_on_nothing_as_json_is_an_empty_list(
+    lookalike: Lookalike, daemon: FakeDaemon, decision: str, held: list[dict[str, Any]]
+) -> None:
+    daemon.will_answer(answer(*held))
+
+    done = lookalike("deletions", decision, "--all", "--json")
+
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, answer(), b"")
+
+
 def test_a_decision_as_json_is_the_daemons_answer(lookalike: Lookalike, daemon: FakeDaemon) -> None:
     daemon.will_answer(answer(deletions("/a")))
     daemon.will_answer(decided("/a", 12))

@@ -185,7 +185,7 @@ def test_an_empty_library_is_said_aloud_and_is_no_error(
         ("", "a term of the query is empty: it must be an image file or a text"),
         ("photo.jpg/x.jpg", "photo.jpg/x.jpg cannot be read: not a directory"),
         ("a\x1bb.jpg", "a\\x1bb.jpg does not exist"),
-        ("red and/or blue", "red and/or blue does not exist; if it is a text, write text:red and/or blue"),
+        ("red and/or blue", "red and/or blue does not exist; if it is a text, write 'text:red and/or blue'"),
     ],
 )
 def test_an_image_that_cannot_be_read_is_one_sentence(
@@ -203,6 +203,44 @@ def test_a_refusal_of_the_bytes_names_the_image(lookalike: Lookalike, daemon: Fa
     done = lookalike("search", "photo.jpg")
 
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"photo.jpg: This is no image.\n")
+
+
+@pytest.mark.parametrize("arguments", [["-"], ["dog", "-", "-"], ["/dev/stdin"]])
+def test_an_empty_standard_input_is_called_so(lookalike: Lookalike, daemon: FakeDaemon, arguments: list[str]) -> None:
+    daemon.will_refuse("not_an_image", "the query cannot be used: the file is empty", status=415)
+
+    done = lookalike("search", *arguments)
+
+    name = "/dev/stdin" if "-" not in arguments else "standard input"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", f"{name} is empty, and no photo\n")
+
+
+def test_an_empty_file_is_called_so(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
+    photo.write_bytes(b"")
+    daemon.will_refuse("not_in_library", "It is not in the library.")
+
+    done = lookalike("search", "photo.jpg")
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"photo.jpg is empty, and no photo\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal", "sentence"),
+    [
+        (["-"], "the query cannot be used: it is text", "standard input cannot be used: it is text"),
+        (["dog", "-", "-"], "term 2 cannot be used: it is text", "standard input cannot be used: it is text"),
+        (["-", "+", "dog"], "term 1 cannot be used: it is text", "standard input cannot be used: it is text"),
+        (["dog", "-", "-"], "the terms are too many", "the terms are too many"),
+    ],
+)
+def test_a_refusal_of_a_term_names_where_its_image_came_from(
+    lookalike: Lookalike, daemon: FakeDaemon, arguments: list[str], refusal: str, sentence: str
+) -> None:
+    daemon.will_refuse("not_an_image", refusal, status=415)
+
+    done = lookalike("search", *arguments, stdin=b"some text")
+
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", f"{sentence}\n")
 
 
 def test_any_other_refusal_is_the_daemons_sentence(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
@@ -243,6 +281,8 @@ def test_an_image_without_an_end_is_sent_until_the_answer(lookalike: Lookalike, 
         ["--timeout", "1e99"],
         ["--unknown"],
         ["--fuse", "sum"],
+        ["--model", ""],
+        ["--model", "words", "--model", " "],
         ["and", "more"],
         ["+"],
     ],
@@ -320,7 +360,7 @@ def test_several_models_are_asked_in_one_request(lookalike: Lookalike, daemon: F
     assert daemon.requests[0].target == "/v1/search?model=a&model=b"
 
 
-def test_a_model_that_is_still_being_filled_is_said(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+def test_a_model_that_does_not_know_all_photos_is_said(lookalike: Lookalike, daemon: FakeDaemon) -> None:
     answered = [
         {"name": "clip-vit-b32", "metric": "cosine", "photos": 1200, "of": 10000},
         {"name": "words", "metric": "cosine", "photos": 10000, "of": 10000},
@@ -328,7 +368,7 @@ def test_a_model_that_is_still_being_filled_is_said(lookalike: Lookalike, daemon
     for found in ([(0.3, ["/a.jpg"])], []):
         daemon.will_answer(search_answer(*found) | {"models": answered})
 
-    said = b"clip-vit-b32 is still being filled: it knows 1,200 of 10,000 photos so far\n"
+    said = b"clip-vit-b32 knows 1,200 of 10,000 photos so far\n"
     assert (lookalike("search", "cat").stderr, lookalike("search", "--paths", "cat").stderr) == (said, said)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (".5:at night", Term("text", "at night", 0.5)),
         ("3:text:boat", Term("text", "boat", 3)),
         ("text:3:boat", Term("text", "3:boat")),
+        ("text:inf:boat", Term("text", "inf:boat")),
+        ("note: boat", Term("text", "note: boat")),
+        ("v1.2:boat", Term("text", "v1.2:boat")),
         ("text:./boat.jpg", Term("text", "./boat.jpg")),
         ("text:-", Term("text", "-")),
         ("holiday", Term("text", "holiday")),
@@ -64,7 +68,7 @@ def test_a_term_is_an_image_where_it_names_one_and_else_a_text(directory: Path, 
         ("CAT.HEIC", "CAT.HEIC does not exist"),
         ("2:cat.jpg", "cat.jpg does not exist"),
         ("holiday/cat.jpg", "holiday/cat.jpg does not exist"),
-        ("black/white photo", "black/white photo does not exist; if it is a text, write text:black/white photo"),
+        ("black/white photo", "black/white photo does not exist; if it is a text, write 'text:black/white photo'"),
         ("holiday/", "holiday/ is a directory, not a photo"),
         ("..", ".. is a directory, not a photo"),
         ("boat.jpg/x.jpg", "boat.jpg/x.jpg cannot be read: not a directory"),
@@ -111,6 +115,19 @@ def test_a_minus_is_standard_input_where_a_term_stands_and_subtracts_between_ter
 def test_what_does_not_read_as_terms_is_wrong_usage(arguments: list[str], complaint: str) -> None:
     with pytest.raises(typer.BadParameter, match=re.escape(complaint)):
         parse(arguments)
+
+
+@pytest.mark.parametrize(
+    "weight", ["inf", "-inf", "nan", "Infinity", "1e3", "0,5", " 2", "2 ", "-2", "+2", "1_000", "\uff12", "1,5e-3"]
+)
+def test_a_number_that_is_no_weight_is_not_taken_for_a_text(directory: Path, weight: str) -> None:
+    argument = f"{weight}:dog"
+    said = f"as in 0.5:dog, and not {weight!r}; to search for the text itself, write {shlex.quote(f'text:{argument}')}."
+    with pytest.raises(typer.BadParameter, match=re.escape(said)):
+        parse(["boat", "+", argument])
+
+    (directory / argument).write_bytes(b"x")
+    assert parse([argument]) == (Term("image", argument),)
 
 
 @settings(deadline=None)
