@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import enum
-import errno
 import itertools
 import logging
 import os
@@ -30,6 +29,7 @@ from daemon.errors import ModelError, PhotoError, StoreUnavailable
 from daemon.index.index import Encoded
 from daemon.index.mappings import Add, Bind, Fail, Remove
 from daemon.lifecycle import Worker
+from daemon.reading import ChangedWhileRead, is_still, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -350,7 +350,7 @@ class Indexer:
         if not all(self._index.encoded([record.photo for _, _, record in found])):
             self.backfill.wake()
         for task, origin, record in found:
-            moved_from = "" if _is_still(origin, record.stat) else origin
+            moved_from = "" if is_still(origin, record.stat) else origin
             yield task.path, Bind(task.path, record.stat, record.photo, moved_from)
 
     def _origins(self, unknown: list[_Task]) -> Iterator[tuple[_Task, str, FileRecord]]:
@@ -379,10 +379,10 @@ class Indexer:
             change = self._bind_or_decode(task, data)
         except FileNotFoundError:
             self._look_again(task)
-        except _ChangedWhileRead:
+        except ChangedWhileRead:
             self._pending.later(task.path, CHANGED_SECONDS)
         except PhotoError as error:
-            if task.lane == BACKFILL and task.record is not None and _is_still(task.path, task.record.stat):
+            if task.lane == BACKFILL and task.record is not None and is_still(task.path, task.record.stat):
                 # A disk that fails, or a limit, takes nothing from the models that know it.
                 self._give_up_filling(task, error.reason)
             else:
@@ -648,53 +648,6 @@ class Indexer:
         if self._troubles == troubles:
             # What failed meanwhile may have been cut short behind the recovery's back: that takes another one.
             self.outage.reason = ""
-
-
-class _ChangedWhileRead(Exception):  # noqa: N818 - an event, not an error
-    pass
-
-
-def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
-    """Return a file's bytes and the stat they belong to.
-
-    Raises FileNotFoundError when there is none, _ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
-    must not be read.
-    """
-    try:
-        with open(path, "rb", buffering=0, opener=_open_itself) as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            if before.st_size > max_bytes:
-                raise PhotoError(
-                    path, f"it has {before.st_size:,} bytes, more than limits.max_file_bytes ({max_bytes:,}) allows"
-                )
-            data = file.read()
-            after = os.fstat(file.fileno())
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
-        raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
-    known = FileStat.of(after)
-    if FileStat.of(before) != known or len(data) != known.size:
-        raise _ChangedWhileRead
-    return data, known
-
-
-_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
-"""What opening says where there is nothing, a directory, a symbolic link (with O_NOFOLLOW), or a socket: open(2)."""
-
-
-def _open_itself(path: str, flags: int) -> int:
-    # A name that became a pipe or a link since it was looked at is not followed, and not waited for.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _is_still(path: str, known: FileStat) -> bool:
-    try:
-        return FileStat.of(os.lstat(path)) == known
-    except OSError:
-        return False
 
 
 def printable(path: str) -> str:

@@ -13,6 +13,7 @@ from daemon.changes import FileStat
 from daemon.encode.images import decode
 from daemon.errors import ModelError, PhotoError
 from daemon.index.audit import Audit
+from daemon.reading import open_itself
 from daemon.verify.report import Finding
 
 if TYPE_CHECKING:
@@ -170,15 +171,10 @@ class Contents:
 def _bytes_of(path: str, stat: FileStat) -> bytes | None:
     """Return a file's bytes, or None when it is not, or does not stay, as `stat` says."""
     try:
-        with open(path, "rb", buffering=0, opener=_open_itself) as file:
+        with open(path, "rb", buffering=0, opener=open_itself) as file:
             data: bytes | None = None
             if FileStat.of(os.fstat(file.fileno())).unchanged(stat):
                 data = file.read()
             return data if FileStat.of(os.fstat(file.fileno())).unchanged(stat) else None
     except OSError:
         return None
-
-
-def _open_itself(path: str, flags: int) -> int:
-    # A name that has become a pipe or a link is not followed, and not waited for.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from daemon import indexer as module
-from daemon import paths
+from daemon import paths, reading
 from daemon.changes import FileStat, Hint
 from daemon.encode.encoder import Encoder
 from daemon.encode.models import Model, load_spec, prepare
@@ -788,7 +788,7 @@ def test_a_file_that_may_not_be_read_is_a_failure(pipeline: Pipeline, monkeypatc
     def refuse(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(module, "_open_itself", refuse)
+    monkeypatch.setattr(reading, "open_itself", refuse)
     pipeline.save("a.png", 1)
     pipeline.look("a.png")
     assert pipeline.failure("a.png").reason == "it cannot be read: permission denied"

@@ -1,0 +1,58 @@
+"""Files of a watched folder are read whole, or not at all, and never through a link or a pipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from daemon.changes import FileStat
+from daemon.errors import PhotoError
+
+
+class ChangedWhileRead(Exception):  # noqa: N818 - an event, not an error
+    """A file was written to while it was read."""
+
+
+def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
+    """Return a file's bytes and the stat they belong to.
+
+    Raises FileNotFoundError when there is none, ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
+    must not be read.
+    """
+    try:
+        with open(path, "rb", buffering=0, opener=open_itself) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            if before.st_size > max_bytes:
+                raise PhotoError(
+                    path, f"it has {before.st_size:,} bytes, more than limits.max_file_bytes ({max_bytes:,}) allows"
+                )
+            data = file.read()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+        raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
+    known = FileStat.of(after)
+    if FileStat.of(before) != known or len(data) != known.size:
+        raise ChangedWhileRead
+    return data, known
+
+
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""What opening says where there is nothing, a directory, a symbolic link (with O_NOFOLLOW), or a socket: open(2)."""
+
+
+def open_itself(path: str, flags: int) -> int:
+    """Open as `open` wants it of an opener: a name that has become a link or a pipe is not followed, and not waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def is_still(path: str, known: FileStat) -> bool:
+    """Whether a file is at `path`, and as it was known."""
+    try:
+        return FileStat.of(os.lstat(path)) == known
+    except OSError:
+        return False
