@@ -1,4 +1,4 @@
-"""How far downloads are: a bar at a terminal, else a line now and then."""
+"""How far downloads are: a bar at a terminal, else a line now and then. And what is done now, at a terminal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from cli import output
+from cli.report.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.status import Status
 
 _EVERY_SECONDS = 10.0
 
@@ -56,6 +58,39 @@ class Downloads:
         if self._bar is not None:
             self._bar.stop()
         self._bar = self._task = None
+
+
+class Activity:
+    """Is told, a sentence at a time, what is done next, and shows the last of them at a terminal; elsewhere nothing."""
+
+    def __init__(self) -> None:
+        self._at_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._status: Status | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, sentence: str) -> None:
+        if not self._at_terminal:
+            return
+        # As below.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        shown = Text(printable(sentence), overflow="ellipsis", no_wrap=True)
+        if self._status is None:
+            self._status = Console(stderr=True).status(shown)
+            self._status.start()
+        self._status.update(shown)
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._status is not None:
+            self._status.stop()
+        self._status = None
 
 
 def _bar() -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cli.report.text import Paint, count, printable
+from cli.report.text import Paint, count, printable, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ _COLOURS: dict[str, Any] = {
     "not pulled": "yellow",
     "not installed": "yellow",
     "no file": "yellow",
+    "no spec": "yellow",
     "broken": "red",
 }
 
@@ -31,8 +32,8 @@ def model_lines(models: Sequence[Mapping[str, Any]], *, colour: bool) -> list[st
             lines.append(f"  {printable(model['summary'])}")
         if model["dim"] is not None:
             lines.append(f"  {_facts(model)}")
-        if model["state"] == "broken":
-            lines.append(f"  {printable(model['reason'])}")
+        if model["state"] in {"broken", "no file", "no spec"}:
+            lines.append(f"  {printable(model['reason']).removesuffix('.')}")
     return lines
 
 
@@ -63,14 +64,10 @@ def measurement_lines(answer: Mapping[str, Any]) -> list[str]:
     if answer["text_seconds"] is not None:
         lines.append(f"text                 {1000 * answer['text_seconds']:,.1f} ms for a query")
     for path, neighbours in answer["neighbours"].items():
-        lines += ["", printable(path)]
+        # One photo alone has none.
+        lines += ["", printable(path)] if neighbours else []
         lines += [f"  {one['score']:.3f}  {printable(one['path'])}" for one in neighbours]
     return lines
-
-
-def megabytes(size: int) -> str:
-    """Return a number of bytes as a person reads it."""
-    return f"{size / _MEGABYTE:,.1f} MB"
 
 
 def _use(model: Mapping[str, Any]) -> str:
@@ -104,7 +101,7 @@ def _file(file: Mapping[str, Any]) -> str:
     sha256 = f", SHA-256 {file['sha256']}" if file["sha256"] else ""
     if file["path"] is None:
         return printable(f"{file['role']}: {file['from']}, not on this machine{sha256}")
-    return printable(f"{file['role']}: {file['path']}, {megabytes(file['bytes'])}{sha256}")
+    return printable(f"{file['role']}: {file['path']}, {size_of(file['bytes'])}{sha256}")
 
 
 def _paces(paces: Mapping[str, float]) -> str:

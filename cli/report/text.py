@@ -39,6 +39,15 @@ def count(number: int, noun: str, plural: str = "", *, width: int = 0) -> str:
     return f"{number:>{width},} {noun if number == 1 else plural or noun + 's'}"
 
 
+def size_of(size: int) -> str:
+    """Return `size` bytes in the unit, of a thousand of the one below it, that tells a person enough."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        # What rounds to a thousand of a unit is one of the next.
+        if size >= length * 0.9995:
+            return f"{size / length:,.3g} {unit}" if size < 999.5 * length else f"{size / length:,.0f} {unit}"
+    return count(size, "byte")
+
+
 def examples(names: Sequence[str], total: int, more: str = "") -> list[str]:
     """Return the names, indented, and after them how many of `total` are not among them; `more` says where they are."""
     lines = [f"  {printable(name)}" for name in names]

@@ -13,20 +13,32 @@ from daemon.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daemon.catalogue.addition import Addition
     from daemon.catalogue.catalogue import Catalogue
-    from daemon.catalogue.examining import Addition
+
+
+def refuse_taken(name: str, catalogue: Catalogue) -> None:
+    """Refuse a name that is taken: by a model of the user's own, or by a shipped one that has its file.
+
+    A shipped spec of a file that its user makes is there to be replaced.
+    """
+    taken = next((path for path in _places(name, catalogue) if path.exists()), None)
+    if taken is not None:
+        reason = f"you have one of this name already ({taken}); give another with --name, or replace it with --force."
+        raise ModelError(name, reason)
+    if catalogue.shadowed(name) and catalogue.to_be_made(name) is None:
+        reason = "a shipped model is called so; give another name with --name, or put yours before it with --force."
+        raise ModelError(name, reason)
 
 
 def add(addition: Addition, catalogue: Catalogue, *, replace: bool) -> Path:
     """Put the files and then the spec into the user's catalogue, where it stands before a shipped one, and return its path.
 
-    ModelError when the user has a model of this name, unless it is to be replaced, and when the files cannot be written.
+    ModelError when the name is taken, unless that is to be replaced, and when the files cannot be written.
     """
-    spec, directory = catalogue.own / f"{addition.name}.yaml", catalogue.own / addition.name
-    taken = next((path for path in (spec, directory) if path.exists()), None)
-    if taken is not None and not replace:
-        reason = f"you have one of this name already ({taken}); give another with --name, or replace it with --force."
-        raise ModelError(addition.name, reason)
+    if not replace:
+        refuse_taken(addition.name, catalogue)
+    spec, directory = _places(addition.name, catalogue)
     try:
         with _made_beside(directory) as made:
             for relative, source in addition.files.items():
@@ -36,6 +48,10 @@ def add(addition: Addition, catalogue: Catalogue, *, replace: bool) -> Path:
         reason = f"its files cannot be written below {catalogue.own} ({error.strerror}); free space there, or allow it."
         raise ModelError(addition.name, reason) from error
     return spec
+
+
+def _places(name: str, catalogue: Catalogue) -> tuple[Path, Path]:
+    return catalogue.own / f"{name}.yaml", catalogue.own / name
 
 
 @contextmanager

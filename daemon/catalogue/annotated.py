@@ -29,12 +29,17 @@ _SAID = {
 
 def annotated(title: str, spec: Mapping[str, Any]) -> str:
     """Return the YAML document of `spec`, each key that a person may have to correct with what it means above it."""
-    return f"# {title}\n\n" + "\n".join(_lines(spec, _SAID)) + "\n"
+    return f"# {printable(title)}\n\n" + "\n".join(_lines(spec, _SAID)) + "\n"
 
 
 def plain(spec: Mapping[str, Any]) -> str:
     """Return the YAML document of `spec` without a comment."""
     return "\n".join(_lines(spec, {})) + "\n"
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with what would end a comment or steer a terminal escaped, and bytes that are no UTF-8: \n, \x1b, \udcff."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _lines(section: Mapping[str, Any], said: Mapping[str, str], place: tuple[str, ...] = ()) -> Iterator[str]:

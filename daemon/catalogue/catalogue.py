@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.encode.specs import load_spec
+from daemon.encode.specs import is_name, load_spec
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class Catalogue:
 
         ConfigError names what there is when there is no such model.
         """
+        if not name:
+            raise ConfigError(
+                "models", ["no model is named: the name is empty; lookalike models lists those there are"]
+            )
         if os.sep in name:
             return Path(name).expanduser()
         found = self._files().get(name)
@@ -54,8 +58,22 @@ class Catalogue:
         path = self.find(name)
         spec = load_spec(path)
         if path.parent in {self.own, self.shipped} and spec.name != path.stem:
-            raise ConfigError(str(path), [f"its name is {spec.name}; call the file {spec.name}{_SUFFIX}"])
+            rename = f"its name is {spec.name}; call the file {spec.name}{_SUFFIX}"
+            # A file that was named so as no model can be is to be renamed.
+            rewrite = f", or write 'name: {path.stem}' into it" if is_name(path.stem) else ""
+            raise ConfigError(str(path), [f"{rename}{rewrite}"])
         return spec
+
+    def shadowed(self, name: str) -> Path | None:
+        """Return the shipped spec of this name, before which one of the user's would stand."""
+        path = self.shipped / f"{name}{_SUFFIX}"
+        return path if os.sep not in name and path.is_file() else None
+
+    def to_be_made(self, name: str) -> ModelSpec | None:
+        """Return the shipped spec of this name where it is of a file that its user has to make."""
+        path = self.shadowed(name)
+        spec = None if path is None else load_spec(path)
+        return spec if spec is not None and spec.source.kind == "file" else None
 
     def entries(self) -> list[Entry]:
         """Return every model by name; one whose spec is broken costs no other one."""

@@ -28,6 +28,16 @@ def listed(installation: Installation) -> list[dict[str, Any]]:
     return [_line(entry, installation) for entry in [*catalogue.entries(), *elsewhere]]
 
 
+def without_spec(name: str) -> dict[str, Any]:
+    """Return the line of a model that the daemon has vectors of, and of which there is no spec any more."""
+    line = {"name": name, "path": None, "own": False, "configured": False}
+    return (
+        line
+        | _UNKNOWN
+        | {"state": "no spec", "reason": "its spec is gone; lookalike models remove deletes its vectors"}
+    )
+
+
 def shown(name: str, installation: Installation) -> dict[str, Any]:
     """Return all there is to say of one model; its files are read, and the model is prepared when they are all here.
 

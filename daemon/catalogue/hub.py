@@ -5,10 +5,12 @@ It is not asked to download them: after a download that broke off, its release 2
 
 from __future__ import annotations
 
+import http.client
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from daemon.catalogue.packages import installing
 from daemon.catalogue.partial import Remote
 from daemon.errors import ModelError
 
@@ -30,7 +32,7 @@ def hub_remote(name: str, source: HuggingFaceSource, file: str) -> Remote:
         found = hub.get_hf_file_metadata(address)
     # Its HTTP library, and with it the base of its errors, has changed between releases: requests, httpx, httpx2.
     except Exception as error:
-        raise ModelError(name, _reason(source, file, error)) from error
+        raise ModelError(name, _reason(source, file, urlsplit(address).netloc, error)) from error
     tag = found.etag or ""
     pinned = source.sha256 if file == source.file else None
     return Remote(
@@ -45,9 +47,8 @@ def _library(name: str) -> Any:
     try:
         import huggingface_hub  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
-        reason = (
-            "it is pulled from huggingface.co, which takes the package huggingface_hub; pip install 'lookalike[text]'."
-        )
+        command = installing("'lookalike[text]'")
+        reason = f"it is pulled from huggingface.co, which takes the package huggingface_hub; run {command}."
         raise ModelError(name, reason) from error
     return huggingface_hub
 
@@ -59,24 +60,39 @@ def _credentials(headers: dict[str, str], address: str, location: str) -> dict[s
     return {"Authorization": token} if token and same else {}
 
 
-def _reason(source: HuggingFaceSource, file: str, error: Exception) -> str:
+def _reason(source: HuggingFaceSource, file: str, host: str, error: Exception) -> str:
     from huggingface_hub import errors  # noqa: PLC0415 - as above
 
-    where = f"{source.repository} on huggingface.co"
+    where = f"{source.repository} on {host}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
     # The special before the general: a gated repository is one that was not found, and all have an HTTP status.
     sentences = {
-        errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set, and its files are on huggingface.co; unset it to pull them.",
+        errors.OfflineModeIsEnabled: f"HF_HUB_OFFLINE is set, and its files are on {host}; unset it to pull them.",
         errors.GatedRepoError: f"{where} has to be asked for: accept its terms there, run `hf auth login`, and pull it again.",
         errors.RevisionNotFoundError: f"{where} has no revision {source.revision}; correct 'revision' in its spec.",
         errors.EntryNotFoundError: f"{where} has no file {file} at revision {source.revision}; correct 'file' in its spec.",
         errors.RepositoryNotFoundError: (
             f"there is no {where}, or you may not read it; correct 'repository', or run `hf auth login`."
         ),
-        errors.HfHubHTTPError: f"{where} cannot be read ({_first_line(error)}); pull it again later.",
+        errors.HfHubHTTPError: _status_reason(where, file, status),
     }
-    otherwise = f"huggingface.co cannot be reached ({_first_line(error)}); look at the connection, and pull it again."
+    otherwise = f"{host} cannot be reached ({_cause(error)}); look at the connection, and pull it again."
     return next((sentence for kind, sentence in sentences.items() if isinstance(error, kind)), otherwise)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+def _status_reason(where: str, file: str, status: int | None) -> str:
+    if status == http.client.NOT_FOUND:
+        return f"{where} has no {file} (HTTP status 404); correct its spec, or HF_ENDPOINT where that is set."
+    if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+        return f"{where} may not be read by you (HTTP status {status}); run `hf auth login`, and pull it again."
+    return f"{where} cannot be read (HTTP status {status}); pull it again later."
+
+
+def _cause(error: BaseException) -> str:
+    """Return what the system said of a connection, where an error of the HTTP library wraps that; else the kind of error."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return "it was silent for too long" if "timeout" in type(error).__name__.lower() else type(error).__name__

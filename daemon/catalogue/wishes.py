@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from daemon.encode.specs import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,23 @@ class Wishes:
     output: str | None = None
     pooling: str | None = None
     size: int | None = None
-    metric: str = "cosine"
+    metric: str | None = None
     licence: str | None = None
     text: Path | None = None
     tokenizer: Path | None = None
     context: int | None = None
+    resize: dict[str, Any] | None = None
+    """The section of a spec; it holds where the size is the preset's."""
+
+    def completed(self, spec: ModelSpec) -> Wishes:
+        """Return the wishes with what nobody said as `spec` says it, whose file is to be had by making it."""
+        if self.preset not in (None, spec.input.preset):
+            return self
+        return replace(
+            self,
+            preset=spec.input.preset,
+            pooling=self.pooling or spec.output.pooling,
+            metric=self.metric or spec.metric,
+            licence=self.licence or spec.licence,
+            resize=spec.input.resize.model_dump(),
+        )

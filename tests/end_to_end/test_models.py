@@ -83,7 +83,7 @@ def test_a_model_of_ones_own_from_its_file_to_its_removal(lookalike: Lookalike, 
     fingerprint = json.loads(lookalike.command("models", "show", "colours", "--json").stdout)["fingerprint"]
     assert measured["version"] == f"colours-{fingerprint}"
 
-    removed = lookalike.command("models", "remove", "colours", "--files-only")
+    removed = lookalike.command("models", "remove", "colours", "--files-only", "--yes")
     assert removed.returncode == 0, removed.stderr
     assert list(specs(lookalike).iterdir()) == []
     assert graph.exists()
@@ -159,17 +159,17 @@ def test_a_model_that_was_in_use_gives_its_vectors_back(lookalike: Lookalike, ph
     lookalike.up_to_date()
 
     assert b"live, 3 photos" in lookalike.command("models").stdout
-    refused = lookalike.command("models", "remove", "colours")
+    refused = lookalike.command("models", "remove", "colours", "--yes")
     assert (refused.returncode, b"take it out of 'models'" in refused.stderr) == (1, True)
 
     lookalike.stop()
     configuration.write_text(f"folders: [{lookalike.folder}]\nmodels: [efficientnet-lite0]\n", encoding="utf-8")
-    assert lookalike.command("models", "remove", "colours").returncode == 69
+    assert lookalike.command("models", "remove", "colours", "--yes").returncode == 69
     lookalike.start("--config", configuration)
     lookalike.up_to_date()
     assert b"no longer used, vectors of 3 photos are left" in lookalike.command("models").stdout
 
-    removed = lookalike.command("models", "remove", "colours")
+    removed = lookalike.command("models", "remove", "colours", "--yes")
 
     assert (removed.returncode, removed.stderr) == (0, b"")
     assert removed.stdout.startswith(b"colours: removed 3 vectors and ")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,11 @@ from daemon.catalogue.adding import add
 from daemon.catalogue.examining import examine
 from daemon.catalogue.wishes import Wishes
 from daemon.encode.encoder import Encoder
+from daemon.encode.specs import Shortest, load_spec
 from daemon.encode.text import TextEncoder
 from daemon.errors import ModelError
-from tests.integration.catalogue.graphs import FEATURES, SIDE, image_graph, installation, model, save
+from daemon.paths import shipped
+from tests.integration.catalogue.graphs import FEATURES, SIDE, image_graph, installation, model, save, spec_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,19 +70,7 @@ def test_weights_in_files_beside_the_graph_come_along(tmp_path: Path) -> None:
 def test_a_text_tower_comes_along_and_is_tried(tmp_path: Path) -> None:
     place = installation(tmp_path)
     file = save(tmp_path / "from" / "clip.onnx", image_graph())
-    table = np.random.default_rng(2).normal(size=(4, FEATURES)).astype(np.float32)
-    text = model(
-        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])],
-        [("input_ids", TensorProto.INT64, ["batch", "tokens"])],
-        [("last_hidden_state", ["batch", "tokens", FEATURES])],
-        {"table": table},
-    )
-    save(tmp_path / "from" / "text.onnx", text)
-    words = WordLevel({"[UNK]": 0, "cat": 1, "sea": 2, "ships": 3}, unk_token="[UNK]")
-    tokenizer = Tokenizer(words)
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.save(str(tmp_path / "from" / "tokenizer.json"))
-    wishes = Wishes(text=tmp_path / "from" / "text.onnx", tokenizer=tmp_path / "from" / "tokenizer.json")
+    wishes = text_tower(tmp_path / "from", FEATURES)
 
     addition = examine(file, wishes, place.cache_dir)
     add(addition, place.catalogue, replace=False)
@@ -88,6 +79,39 @@ def test_a_text_tower_comes_along_and_is_tried(tmp_path: Path) -> None:
     assert spec.text is not None
     assert spec.text.output.pooling == "mean-of-tokens"
     assert TextEncoder(place.prepare(spec), threads=1).encode("cat").shape == (FEATURES,)
+
+
+def text_tower(directory: Path, features: int, tokens: int | str = "tokens") -> Wishes:
+    """Return the wish for a text tower of so many numbers a text."""
+    table = np.random.default_rng(2).normal(size=(4, features)).astype(np.float32)
+    graph = model(
+        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])],
+        [("input_ids", TensorProto.INT64, ["batch", tokens])],
+        [("last_hidden_state", ["batch", tokens, features])],
+        {"table": table},
+    )
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "cat": 1, "sea": 2, "ships": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return Wishes(text=save(directory / "text.onnx", graph), tokenizer=directory / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("features", "tokens", "reason"),
+    [
+        (FEATURES + 1, "tokens", "where its photos have 8; give the tower and the tokenizer that belong to it"),
+        (FEATURES, 2, "takes 2 tokens; export it for 4 to 8,192 of them"),
+    ],
+)
+def test_a_text_tower_that_does_not_fit_is_one_sentence_of_options(
+    tmp_path: Path, features: int, tokens: int | str, reason: str
+) -> None:
+    file = save(tmp_path / "m.onnx", image_graph())
+
+    with pytest.raises(ModelError, match=reason) as refused:
+        examine(file, text_tower(tmp_path, features, tokens), tmp_path / "cache")
+
+    assert "spec" not in refused.value.reason
 
 
 def test_the_name_of_another_model_is_taken_only_by_force(tmp_path: Path) -> None:
@@ -178,7 +202,109 @@ def test_a_wrong_pooling_is_one_sentence(tmp_path: Path) -> None:
         examine(file, Wishes(pooling="cls"), tmp_path / "cache")
 
 
-@pytest.mark.parametrize("name", ["My Model", "2021"])
-def test_a_name_that_no_model_can_have_is_one_sentence(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="at 'name'"):
-        examine(save(tmp_path / "m.onnx", image_graph()), Wishes(name=name), tmp_path / "cache")
+def test_a_graph_that_takes_pixels_takes_a_preset(tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    file = save(tmp_path / "m.onnx", image_graph(dtype=TensorProto.UINT8))
+
+    add(examine(file, Wishes(preset="torchvision"), place.cache_dir), place.catalogue, replace=False)
+
+    fed = place.catalogue.load("m").input
+    assert (fed.dtype, fed.scale, fed.resize) == ("uint8", 1, Shortest(rule="shortest", to=18))
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    graph = save(tmp_path / "m.onnx", image_graph())
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+
+    for file, wishes in (
+        (pipe, Wishes()),
+        (graph, Wishes(text=pipe, tokenizer=graph)),
+        (graph, Wishes(text=graph, tokenizer=pipe)),
+    ):
+        with pytest.raises(ModelError, match=r"pipe\.onnx is not a regular file"):
+            examine(file, wishes, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nosuch.onnx", r"there is no .*nosuch\.onnx"), ("m.pt", r"m\.pt is no \.onnx file, and only ONNX graphs")],
+)
+def test_a_file_that_is_none_of_onnx_says_so(tmp_path: Path, name: str, reason: str) -> None:
+    save(tmp_path / "m.pt", image_graph())
+
+    with pytest.raises(ModelError, match=reason):
+        examine(tmp_path / name, Wishes(), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["we\nname: evil\x1b[31mird.onnx", "bad\udcff.onnx"])
+def test_a_file_of_any_name_can_be_added(tmp_path: Path, name: str) -> None:
+    place = installation(tmp_path)
+    addition = examine(save(tmp_path / name, image_graph()), Wishes(name="m"), place.cache_dir)
+
+    add(addition, place.catalogue, replace=False)
+
+    assert [path.name for path in (place.catalogue.own / "m").iterdir()] == ["m.onnx"]
+    assert addition.yaml.isprintable() or set(filter(lambda c: not c.isprintable(), addition.yaml)) == {"\n"}
+    assert Encoder([place.prepare(place.catalogue.load("m"))], threads=1).versions
+
+
+def test_the_names_of_a_graph_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    graph = image_graph()
+    graph.graph.output[0].name = graph.graph.node[-1].output[0] = "maps\x1b[31m\n"
+
+    addition = examine(save(tmp_path / "m.onnx", graph), Wishes(), tmp_path / "cache")
+
+    assert all(decision.isprintable() for decision in addition.decisions)
+
+
+def test_what_gives_more_numbers_than_a_vector_may_have_names_the_options(tmp_path: Path) -> None:
+    graph = model(
+        [helper.make_node("Flatten", ["pixels"], ["y"])],
+        [("pixels", TensorProto.FLOAT, ["batch", 3, 128, 128])],
+        [("y", ["batch", 3 * 128 * 128])],
+    )
+
+    with pytest.raises(ModelError, match=r"49,152 numbers a photo, and a vector has 1 to 32,768; set --pooling, or"):
+        examine(save(tmp_path / "m.onnx", graph), Wishes(), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("graph", ["constant", "nan"])
+def test_advice_names_options_and_no_spec_that_is_not_written(tmp_path: Path, graph: str) -> None:
+    file = save(tmp_path / "m.onnx", constant() if graph == "constant" else not_a_number())
+
+    with pytest.raises(ModelError, match="set --preset, --output or --pooling by that") as refused:
+        examine(file, Wishes(), tmp_path / "cache")
+
+    assert "spec" not in refused.value.reason
+
+
+def test_a_shipped_model_is_replaced_only_by_force_unless_its_file_is_to_be_made(tmp_path: Path) -> None:
+    place = installation(tmp_path)
+    place.catalogue.shipped.mkdir()
+    sources = {
+        "whole": {"kind": "url", "url": "https://example.org/m.onnx", "sha256": "0" * 64},
+        "made": {"kind": "file", "path": "made.onnx"},
+    }
+    for name, source in sources.items():
+        (place.catalogue.shipped / f"{name}.yaml").write_text(spec_text(name, source), encoding="utf-8")
+    file = save(tmp_path / "m.onnx", image_graph())
+    whole, made = (examine(file, Wishes(name=name), place.cache_dir) for name in sources)
+
+    with pytest.raises(ModelError, match=r"a shipped model is called so; .* with --force"):
+        add(whole, place.catalogue, replace=False)
+    assert not place.catalogue.own.exists()
+
+    add(whole, place.catalogue, replace=True)
+    add(made, place.catalogue, replace=False)
+    assert [place.catalogue.find(name).parent for name in sources] == [place.catalogue.own] * 2
+
+
+def test_what_nobody_says_is_taken_from_the_spec_that_waits_for_the_file() -> None:
+    spec = load_spec(shipped("models") / "resnet50-torchvision.yaml")
+
+    taken = Wishes(licence="MIT").completed(spec)
+
+    assert (taken.preset, taken.pooling, taken.metric, taken.licence) == ("torchvision", "none", "cosine", "MIT")
+    assert taken.resize == {"rule": "shortest", "to": 232}
+    assert Wishes(preset="clip").completed(spec) == Wishes(preset="clip")

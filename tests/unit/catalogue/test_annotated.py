@@ -24,3 +24,10 @@ def test_keys_that_may_have_to_be_corrected_are_explained() -> None:
     assert lines[0] == "# A title."
     assert lines[lines.index("  preset: clip") - 1].startswith("  # keras-caffe, keras-tf")
     assert "#" not in plain(SPEC).replace("# no", "")
+
+
+def test_a_title_stays_a_comment_whatever_is_in_it() -> None:
+    text = annotated("made of we\nname: evil\x1b[31m\x85\u2028\udcff.onnx", SPEC)
+
+    assert text.splitlines()[0] == "# made of we\\nname: evil\\x1b[31m\\x85\\u2028\\udcff.onnx"
+    assert Document("spec", text).data == SPEC

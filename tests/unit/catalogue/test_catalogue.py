@@ -70,10 +70,28 @@ def test_a_broken_spec_is_listed_with_its_problem_and_costs_no_other(catalogue: 
 def test_a_spec_in_the_catalogue_bears_the_name_of_its_file(catalogue: Catalogue, tmp_path: Path) -> None:
     write(catalogue.own / "c.yaml", "d")
 
-    with pytest.raises(ConfigError, match=r"its name is d; call the file d\.yaml"):
+    with pytest.raises(ConfigError, match=r"its name is d; call the file d\.yaml, or write 'name: c' into it"):
         catalogue.load("c")
     assert catalogue.load(str(write(tmp_path / "elsewhere.yaml", "d"))).name == "d"
 
 
 def test_directories_that_are_not_there_hold_nothing(tmp_path: Path) -> None:
     assert Catalogue(tmp_path / "a", tmp_path / "b").entries() == []
+
+
+def test_an_empty_name_is_one_sentence(catalogue: Catalogue) -> None:
+    with pytest.raises(ConfigError, match="no model is named"):
+        catalogue.find("")
+
+
+def test_only_a_shipped_spec_of_a_file_waits_for_one(catalogue: Catalogue) -> None:
+    url = "{kind: url, url: 'https://example.org/b.onnx', sha256: " + "a" * 64 + "}"
+    text = SPEC.format(name="b", dim=3).replace("{kind: file, path: model.onnx}", url)
+    (catalogue.shipped / "b.yaml").write_text(text, encoding="utf-8")
+
+    waiting = catalogue.to_be_made("a")
+
+    assert waiting is not None
+    assert waiting.name == "a"
+    assert (catalogue.to_be_made("b"), catalogue.to_be_made("c")) == (None, None)
+    assert (catalogue.shadowed("b"), catalogue.shadowed("c")) == (catalogue.shipped / "b.yaml", None)

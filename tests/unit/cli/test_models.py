@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cli.report.models import measurement_lines
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.unit.cli.conftest import FakeDaemon, Lookalike
 
+HINT = b"lookalike models pull NAME fetches what is not pulled, and what is not installed\n"
 SPEC = """
 name: mine
 summary: for trying
@@ -44,7 +47,7 @@ def test_models_are_listed_with_what_can_be_done_with_them(
 
     done = lookalike("models", *arguments)
 
-    assert (done.returncode, done.stderr) == (0, b"lookalike models pull NAME fetches what is not here yet\n")
+    assert (done.returncode, done.stderr) == (0, HINT)
     lines = [" ".join(line.split()) for line in done.stdout.decode().splitlines()]
     assert "efficientnet-lite0 ready live, 630 photos" in lines
     assert lines[lines.index("mine not pulled") + 1 :][:2] == [
@@ -162,9 +165,9 @@ def test_specs_lie_beside_the_configuration_that_is_named(lookalike: Lookalike, 
 def test_a_removed_model_loses_its_vectors_and_its_spec(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
     daemon.will_answer({"schema": 1, "model": "mine", "collections": 1, "vectors": 1234})
 
-    done = lookalike("models", "remove", "mine")
+    done = lookalike("models", "remove", "mine", "--yes")
 
-    assert (done.returncode, done.stdout) == (0, b"mine: removed 1,234 vectors and 0.0 MB of files\n")
+    assert (done.returncode, done.stdout) == (0, b"mine: removed 1,234 vectors and 250 bytes of files\n")
     (request,) = daemon.requests
     assert (request.method, request.target, json.loads(request.body)) == (
         "POST",
@@ -177,37 +180,55 @@ def test_a_removed_model_loses_its_vectors_and_its_spec(lookalike: Lookalike, da
 def test_a_model_without_vectors_is_removed_all_the_same(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
     daemon.will_refuse("unknown_model", "There is no such model.")
 
-    assert lookalike("models", "remove", "mine").stdout == b"mine: removed 0.0 MB of files\n"
+    assert lookalike("models", "remove", "mine", "--yes").stdout == b"mine: removed 250 bytes of files\n"
 
 
-def test_nothing_at_all_to_remove_is_an_error(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
-    daemon.will_refuse("unknown_model", "There is no such model.")
+@pytest.mark.parametrize("options", [[], ["--yes"], ["--files-only"]])
+def test_a_model_that_nobody_knows_is_not_asked_about(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path, options: list[str]
+) -> None:
+    daemon.will_answer(status_answer)
 
-    done = lookalike("models", "remove", "none")
+    done = lookalike("models", "remove", "none", *options)
 
     assert (done.returncode, done.stderr) == (1, b"there is no model none; lookalike models lists those there are\n")
 
 
 def test_a_model_in_use_is_not_removed(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
-    daemon.will_refuse("model_in_use", "It is in use.", 409)
-    sentence = b" is in use: take it out of 'models' in the configuration, restart lookaliked, and remove it then\n"
+    daemon.will_refuse("model_in_use", "the model mine is live; take it out of 'models'", 409)
 
-    by_daemon = lookalike("models", "remove", "mine")
-    by_configuration = lookalike("models", "remove", "efficientnet-lite0")
+    by_daemon = lookalike("models", "remove", "mine", "--yes")
+    by_configuration = lookalike("models", "remove", "efficientnet-lite0", "--files-only", "--yes")
 
-    assert (by_daemon.returncode, by_daemon.stderr) == (1, b"mine" + sentence)
-    assert (by_configuration.returncode, by_configuration.stderr) == (1, b"efficientnet-lite0" + sentence)
+    assert (by_daemon.returncode, by_daemon.stderr) == (1, b"the model mine is live; take it out of 'models'\n")
+    assert (by_configuration.returncode, by_configuration.stderr) == (
+        1,
+        b"efficientnet-lite0 is in use: take it out of 'models' in the configuration, restart lookaliked, and remove it then\n",
+    )
     assert (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
 
 
+def test_what_the_daemon_no_longer_uses_is_removed_though_the_configuration_names_it(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path
+) -> None:
+    status_answer["retired_models"] = [{"name": "efficientnet-lite0", "collection": "default_0", "photos": 9}]
+    status_answer["models"] = []
+    daemon.will_answer(status_answer)
+    daemon.will_answer({"schema": 1, "model": "efficientnet-lite0", "collections": 1, "vectors": 9})
+
+    done = lookalike("models", "remove", "efficientnet-lite0", "--yes")
+
+    assert (done.returncode, done.stdout) == (0, b"efficientnet-lite0: removed 9 vectors\n")
+
+
 def test_without_a_daemon_only_the_files_can_be_removed(lookalike: Lookalike, home: Path) -> None:
-    refused = lookalike("models", "remove", "mine")
+    refused = lookalike("models", "remove", "mine", "--yes")
 
     assert refused.returncode == 69
     assert b"leave them with --files-only" in refused.stderr
     assert (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
 
-    assert lookalike("models", "remove", "mine", "--files-only").returncode == 0
+    assert lookalike("models", "remove", "mine", "--files-only", "--yes").returncode == 0
     assert not (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
 
 
@@ -224,8 +245,103 @@ def test_a_person_at_a_terminal_is_asked_first(lookalike: Lookalike, daemon: Fak
         os.close(standard_input)
 
     assert done.returncode == 1
-    assert b"Remove mine, its vectors and 0.0 MB of files?" in done.stderr
+    assert b"Remove mine, its vectors and 250 bytes of files?" in done.stderr
     assert daemon.requests == []
+
+
+@pytest.mark.parametrize("options", [[], ["--files-only"]])
+def test_where_nobody_can_be_asked_nothing_is_deleted(
+    lookalike: Lookalike, daemon: FakeDaemon, home: Path, options: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "models", "remove", "mine", *options],
+        input=b"n\n", capture_output=True, env=lookalike.environment(), check=False, timeout=60,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"there is no terminal; give --yes\n" in done.stderr
+    assert (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize("command", ["show", "pull", "test", "remove"])
+def test_an_empty_name_is_one_sentence(lookalike: Lookalike, home: Path, command: str) -> None:
+    done = lookalike("models", command, "")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"models: no model is named: the name is empty; lookalike models lists those there are\n"
+
+
+def test_the_path_of_a_spec_stands_for_its_model(lookalike: Lookalike, daemon: FakeDaemon, home: Path) -> None:
+    daemon.will_answer({"schema": 1, "model": "mine", "collections": 1, "vectors": 1})
+    spec = home / "config" / "lookalike" / "models" / "mine.yaml"
+
+    done = lookalike("models", "remove", str(spec), "--yes")
+
+    assert (done.returncode, done.stdout) == (0, b"mine: removed 1 vector and 250 bytes of files\n")
+    assert json.loads(daemon.requests[0].body) == {"model": "mine"}
+    assert not spec.exists()
+
+
+def test_a_shipped_model_of_which_nothing_is_here_has_nothing_to_remove(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models", "remove", "vgg16", "--files-only", "--yes")
+
+    assert (done.returncode, done.stdout) == (0, b"vgg16: nothing to remove\n")
+
+
+def test_a_spec_that_stands_before_the_default_model_can_be_removed(
+    lookalike: Lookalike, daemon: FakeDaemon, home: Path
+) -> None:
+    spec = home / "config" / "lookalike" / "models" / "efficientnet-lite0.yaml"
+    spec.write_text(SPEC.replace("name: mine", "name: efficientnet-lite0"), encoding="utf-8")
+
+    done = lookalike("models", "remove", "efficientnet-lite0", "--yes")
+
+    assert (done.returncode, done.stdout) == (0, b"efficientnet-lite0: removed 264 bytes of files\n")
+    assert done.stderr == (
+        b"efficientnet-lite0 is the shipped model again; lookaliked encodes for that one once it is restarted\n"
+    )
+    assert (spec.exists(), daemon.requests) == (False, [])
+
+
+def test_a_model_whose_spec_is_gone_is_listed_and_removed_as_long_as_it_has_vectors(
+    lookalike: Lookalike, daemon: FakeDaemon, status_answer: dict[str, Any], home: Path
+) -> None:
+    status_answer["retired_models"] = [{"name": "gone", "collection": "default_gone_0", "photos": 9}]
+    daemon.will_answer(status_answer)
+    daemon.will_answer(status_answer)
+    daemon.will_answer({"schema": 1, "model": "gone", "collections": 1, "vectors": 9})
+
+    listed = lookalike("models").stdout.decode()
+    removed = lookalike("models", "remove", "gone", "--yes")
+
+    assert "no spec        no longer used, vectors of 9 photos are left\n  its spec is gone; " in listed
+    assert (removed.returncode, removed.stdout) == (0, b"gone: removed 9 vectors\n")
+
+
+def test_a_model_whose_file_its_user_makes_is_listed_with_how_it_is_added(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models")
+
+    assert b"then `lookalike models add resnet50.onnx`\n" in done.stdout
+    assert b"site-packages" not in done.stdout
+
+
+def test_a_shipped_name_is_refused_before_anything_is_tried(lookalike: Lookalike, home: Path) -> None:
+    done = lookalike("models", "add", "nothing.onnx", "--name", "efficientnet-lite0")
+
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"a shipped model is called so" in done.stderr
+
+
+def test_photos_without_neighbours_have_no_heading() -> None:
+    answer = {
+        "model": "m", "dim": 8, "metric": "cosine", "provider": "CPUExecutionProvider", "norm": 1.0,
+        "encoded_per_second": {1: 2.0}, "photos_per_second": {1: 1.0}, "memory_before": 0, "memory_after": 1_000_000,
+        "text_seconds": None, "neighbours": {"/one.jpg": []},
+    }  # fmt: skip
+
+    assert "/one.jpg" not in measurement_lines(answer)
+    assert measurement_lines(answer)[-1].startswith("memory")
 
 
 def test_a_text_tower_needs_its_tokenizer(lookalike: Lookalike, home: Path) -> None:
@@ -239,7 +355,7 @@ def test_a_file_that_is_not_there_is_one_sentence(lookalike: Lookalike, home: Pa
     done = lookalike("models", "add", "a.onnx")
 
     assert done.returncode == 1
-    assert b"a.onnx cannot be read (No such file or directory)" in done.stderr
+    assert done.stderr == b"Model a: there is no a.onnx; name a file that is there.\n"
 
 
 @pytest.mark.parametrize("command", ["", "list", "show", "add", "pull", "test", "remove"])

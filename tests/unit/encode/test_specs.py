@@ -14,7 +14,16 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from daemon.encode.specs import CentreSquare, FileSource, InputSpec, ModelSpec, PackageSource, UrlSource, load_spec
+from daemon.encode.specs import (
+    CentreSquare,
+    FileSource,
+    InputSpec,
+    ModelSpec,
+    PackageSource,
+    Shortest,
+    UrlSource,
+    load_spec,
+)
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -217,6 +226,12 @@ LITE = {"kind": "efficientnet-lite", "variant": "lite0"}
         ({"source": URL | {"sha256": "0" * 63}}, "source.sha256': must be 64 hexadecimal digits in lower case"),
         ({"source": URL | {"sha256": "F" * 64}}, "source.sha256': must be 64 hexadecimal digits in lower case"),
         ({"source": {"kind": "url", "url": "http://x/y"}}, "source.sha256': this key is missing; add it"),
+        ({"source": PYPI | {"package": "-r/tmp/req.txt"}}, "source.package': must be the name of a package"),
+        ({"source": PYPI | {"package": "--index-url=http://x"}}, "source.package': must be the name of a package"),
+        ({"source": PYPI | {"package": "p @ file:///x"}}, "source.package': must be the name of a package"),
+        ({"source": PYPI | {"package": "p\n"}}, "source.package': must be the name of a package"),
+        ({"source": PYPI | {"version": "1.0 --pre"}}, "source.version': must be a version, as in '1.2.0'"),
+        ({"source": PYPI | {"version": "-1"}}, "source.version': must be a version, as in '1.2.0'"),
         ({"source": PYPI | {"file": "/etc/passwd"}}, "source.file': must be a relative path without '..'"),
         ({"source": PYPI | {"file": "../../x.onnx"}}, "source.file': must be a relative path without '..'"),
         (
@@ -384,3 +399,26 @@ def test_a_spec_is_pinned_when_every_byte_of_its_files_is(
     assert load_spec(write(tmp_path, yaml.safe_dump(spec))).pinned is pinned
     with_text = spec | {"text": TEXT | {"tokenizer": HUB}}
     assert load_spec(write(tmp_path, yaml.safe_dump(with_text))).pinned is False
+
+
+@pytest.mark.parametrize(
+    ("given", "to"),
+    [
+        ({}, 256),
+        ({"size": 32}, 37),
+        ({"size": 448}, 512),
+        ({"size": 448, "resize": {"rule": "shortest", "to": 480}}, 480),
+        ({"size": 448, "resize": {"rule": "shortest"}}, None),
+    ],
+)
+def test_what_a_preset_scales_the_shorter_side_to_grows_with_the_size(given: dict[str, Any], to: int | None) -> None:
+    resize = InputSpec.model_validate({"preset": "torchvision"} | given).resize
+    assert isinstance(resize, Shortest)
+    assert resize.to == to
+
+
+@pytest.mark.parametrize("size", [0, 7, 4097, True, "32", None])
+def test_a_size_that_cannot_be_is_one_problem_with_a_preset_too(tmp_path: Path, size: Any) -> None:
+    spec = yaml.safe_load(VALID) | {"input": {"preset": "torchvision", "size": size}}
+    (problem,) = problems_of(tmp_path, yaml.safe_dump(spec))
+    assert problem.startswith("At 'input.size'")
