@@ -679,7 +679,7 @@ def test_a_disk_that_goes_away_between_look_and_reading_costs_no_photo(
     path = pipeline.save("a.png", 1)
     pipeline.look("a.png")
     first = Path(path).read_bytes()
-    read = module.read_whole
+    read = reading.read_whole
 
     def unmounted(path: str, limit: int) -> Any:
         pipeline.territory.reachable = False
@@ -714,7 +714,7 @@ def test_what_is_no_file_any_more_is_no_photo_and_no_failure(
 
     if late:
         pipeline.save("a.png", 3)
-        read = module.read_whole
+        read = reading.read_whole
 
         def replaced(path: str, limit: int) -> Any:
             become()
