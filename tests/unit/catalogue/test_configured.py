@@ -59,8 +59,9 @@ def test_a_model_that_is_not_pulled_or_not_installed_is_told_with_what_to_do(pla
     assert pull == (
         "At 'models[0]' (line 2): clip-vit-b32: its files are not on this machine yet; run `lookalike models pull clip-vit-b32`"
     )
-    assert install.startswith(
-        "At 'models[1]' (line 3): mine: it needs the Python package no-such-package, which is not"
+    assert install == (
+        "At 'models[1]' (line 3): mine: it needs the Python package no-such-package==0.1.0, which is not installed; "
+        "run `lookalike models pull mine`"
     )
 
 
