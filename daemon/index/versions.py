@@ -81,6 +81,9 @@ class Versions:
             self._mappings.record(one)
             self._vectors.ensure(one.name, dim=one.dim, metric=one.metric)
             before = self._answered_so_far(one, recorded)
+            if before is not None:
+                # An emptied mapping had it no more: it is recorded, or dropped below.
+                recorded[before.name] = before
             if before is not None and self._can_go_on(before):
                 self._mappings.record(before)
                 self._vectors.ensure(before.name, dim=before.dim, metric=before.metric)

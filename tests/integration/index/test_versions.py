@@ -183,6 +183,17 @@ def test_an_emptied_mapping_costs_the_version_that_answers_nothing(library: Libr
     assert library.in_milvus() == {new.name}
 
 
+def test_an_earlier_version_that_neither_the_mapping_nor_the_cache_knows_any_more_goes(library: Library) -> None:
+    old, new = library.collection("1f"), library.collection("2f")
+    library.add(library.life(old), "a")
+    index = library.life(new)
+    empty_the_mapping(index)
+    library.models.lost.add(old.version)
+    index.recover()
+    assert index.answering("one") == new
+    assert library.in_milvus() == {new.name}
+
+
 def test_lost_aliases_cost_the_version_that_answers_nothing(library: Library) -> None:
     old, new = library.collection("1f"), library.collection("2f")
     library.add(library.life(old), "a", "b")
