@@ -91,9 +91,13 @@ class Crash:
     def _begin(self, random: Random) -> Installation:
         self._store_deaths = 0
         installation = Installation(cache=self._cache)
+        self._configure(installation, random)
         Workload(installation.folder, random).grow()
         installation.start()
         return installation
+
+    def _configure(self, installation: Installation, random: Random) -> None:
+        """Change the configuration of a new library."""
 
     def _strike(self, installation: Installation, one: Round, random: Random) -> None:
         workload = Workload(installation.folder, Random(random.random()))
@@ -161,7 +165,11 @@ def _verify(installation: Installation) -> None:
 
 def run(rounds: int, seed: int, cache: Path) -> bool:
     """Do the rounds, tell of each, and return whether nothing was lost and no ghost was seen."""
-    crash = Crash(seed, cache)
+    return tell(Crash(seed, cache), rounds, seed)
+
+
+def tell(crash: Crash, rounds: int, seed: int) -> bool:
+    """Do the rounds of a drill, tell of each, and return whether nothing was lost and no ghost was seen."""
     lost = ghosts = failed = 0
     try:
         for number in range(1, rounds + 1):

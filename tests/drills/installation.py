@@ -185,8 +185,14 @@ class Installation:
             done = self.command("sync", "--timeout", f"{seconds:g}", seconds=seconds)
             if done.returncode != 0:
                 raise DrillError(f"lookalike sync: {done.stderr.decode(errors='replace').strip()}; {self.status()}")
+            wait_for(self._is_filled, "every model has every photo", seconds)
         else:
             self._await_quiet(seconds)
+
+    def _is_filled(self) -> bool:
+        """Whether every model has what it can have; a sync waits for the first one alone."""
+        status = self.status()
+        return status is not None and all(model["state"] == "complete" for model in status["models"])
 
     def _await_quiet(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.drills import crash
+from tests.drills import crash, models
 from tests.drills.oracle import Differences, Disk, Stored, compare, photo_id
 from tests.drills.photos import photo
 
@@ -23,10 +23,19 @@ def test_nothing_is_lost_in_a_few_crashes(cache: Path, capsys: pytest.CaptureFix
     assert f"rounds {ROUNDS}, lost 0, ghosts 0 (--seed {SEED})" in capsys.readouterr().out
 
 
+def test_nothing_is_lost_while_a_model_changes_in_a_few_crashes(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models.run(ROUNDS, SEED, cache), capsys.readouterr().out
+    assert f"rounds {ROUNDS}, lost 0, ghosts 0 (--seed {SEED})" in capsys.readouterr().out
+
+
 def test_the_drills_are_listed_with_what_they_do() -> None:
     command = [sys.executable, "-m", "tests.drills", "--list"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["crash", "outage", "overflow", "rename", "import"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "crash", "models", "outage", "overflow", "rename", "import",
+    ]  # fmt: skip
 
 
 def stored(photos: dict[str, int], *, vectors: set[int], failures: set[str]) -> Stored:
