@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from daemon import main, paths
+from daemon import life, main, paths
 from daemon.catalogue.catalogue import Catalogue
 from daemon.errors import ConfigError
 
@@ -37,11 +37,11 @@ def prepared(catalogue: Catalogue, *names: str) -> list[Any]:
 def test_a_model_that_understands_sentences_takes_texts_over_from_words(
     catalogue: Catalogue, configured: tuple[str, ...], preferred: list[str]
 ) -> None:
-    assert main._by_preference(prepared(catalogue, *configured)) == preferred
+    assert life._by_preference(prepared(catalogue, *configured)) == preferred
 
 
 def test_models_that_would_understand_texts_are_those_with_a_text_tower(catalogue: Catalogue, tmp_path: Path) -> None:
-    candidates = main._text_candidates(catalogue, tmp_path)
+    candidates = life._text_candidates(catalogue, tmp_path)
     assert candidates == {"clip-vit-b32": False, "siglip2-base": False, "words": True}
 
 
