@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "LOOKALIKE_REDIS_URL": ("redis", "url"),
     "LOOKALIKE_MILVUS_URI": ("milvus", "uri"),
     "LOOKALIKE_MILVUS_TOKEN": ("milvus", "token"),
+    "LOOKALIKE_API_TOKEN": ("api", "token"),
     "LOOKALIKE_DATA_DIR": ("data_dir",),
     "LOOKALIKE_SOCKET": ("socket",),
 }
@@ -168,6 +169,8 @@ class Watch(Section):
 class Limits(Section):
     max_file_bytes: int = Field(default=256 * MEBIBYTE, ge=1)
     max_pixels: int = Field(default=250_000_000, ge=1)
+    decode_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    decode_memory_mebibytes: int = Field(default=4096, ge=256)
 
 
 class Encode(Section):
@@ -186,6 +189,17 @@ class Search(Section):
 
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
+
+
+class Api(Section):
+    group: Annotated[str, Field(min_length=1)] | None = None
+    listen: str | None = None
+    token: SecretStr | None = None
+    certificate: UserPath | None = None
+    key: UserPath | None = None
+    max_concurrent_requests: int = Field(default=32, ge=1)
+    requests_per_second: float = Field(default=100.0, gt=0)
 
 
 class Config(Section):
@@ -206,6 +220,7 @@ class Config(Section):
     limits: Limits = Limits()
     encode: Encode = Encode()
     search: Search = Search()
+    api: Api = Api()
     log: Log = Log()
 
     @property
