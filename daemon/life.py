@@ -18,7 +18,7 @@ from daemon import config as configuration
 from daemon import sdnotify
 from daemon.catalogue.configured import lacking
 from daemon.console import Reporter
-from daemon.lifecycle import Services
+from daemon.lifecycle import Services, Turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,10 +146,14 @@ class Daemon:
         from daemon.api.queries import Queries  # noqa: PLC0415
         from daemon.api.server import Server  # noqa: PLC0415
         from daemon.api.status import Status  # noqa: PLC0415
+        from daemon.api.transfers import Transfers  # noqa: PLC0415
         from daemon.api.upkeep import Upkeep  # noqa: PLC0415
         from daemon.encode.images import EXTENSIONS  # noqa: PLC0415
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
+        from daemon.transfer.exporter import Exporter  # noqa: PLC0415
+        from daemon.transfer.importer import Importer  # noqa: PLC0415
+        from daemon.transfer.relocation import Relocation  # noqa: PLC0415
         from daemon.verify.content import OwnBytes  # noqa: PLC0415
         from daemon.verify.verifier import Verifier  # noqa: PLC0415
         from daemon.watch.brake import Brake  # noqa: PLC0415
@@ -209,6 +213,7 @@ class Daemon:
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
+        turns = Turns()
         verifier = Verifier(
             index,
             pending,
@@ -225,6 +230,8 @@ class Daemon:
             lambda collection, photo: (
                 indexer.backfill.fills(collection.name) or indexer.backfill.has_given_up(collection.version, photo)
             ),
+            turns=turns,
+            is_collecting=lambda: indexer.collects,
         )
         application = routes.build(
             queries,
@@ -233,6 +240,12 @@ class Daemon:
             verifier,
             max_bytes=settings.limits.max_file_bytes,
             default_limit=settings.search.limit,
+            more=Transfers(
+                Exporter(index, settings.library),
+                Importer(index, watcher, filters, indexer),
+                Relocation(index, watcher, indexer),
+                turns,
+            ).routes(),
         )
         # The indexer before the watcher, whose first walk may need its queues emptied; the API when it has answers; the verifier
         # last, so that the API does not wait for a verification when it stops.

@@ -250,6 +250,12 @@ class Mappings:
             value = cast("bytes | None", self._redis.hget(self.keys.folders, os.fsencode(folder)))
         return Remembered(**json.loads(value)) if value is not None else Remembered()
 
+    def remembered(self) -> dict[str, Remembered]:
+        """Return what is remembered of every folder, by its path."""
+        with self._errors():
+            rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.folders))
+        return {os.fsdecode(raw): Remembered(**json.loads(value)) for raw, value in rows.items()}
+
     def remember(self, folder: str, remembered: Remembered) -> None:
         with self._errors():
             self._redis.hset(self.keys.folders, os.fsencode(folder), json.dumps(asdict(remembered)))

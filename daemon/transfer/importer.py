@@ -1,0 +1,288 @@
+"""Taking what another index knew into this one, which is in use: nothing that this one knows is touched."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from daemon.changes import FileStat, signature
+from daemon.errors import ExportError
+from daemon.index.index import Encoded
+from daemon.index.mappings import Add, Fail
+from daemon.transfer import frames
+from daemon.transfer.frames import FrameReader
+from daemon.transfer.places import Places, renamed
+from daemon.transfer.records import (
+    ModelHead,
+    read_failures,
+    read_folders,
+    read_head,
+    read_photos,
+    read_stopped,
+    read_vectors,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from daemon.changes import PhotoInfo
+    from daemon.index.index import Change, Index
+    from daemon.transfer.frames import Frame
+    from daemon.transfer.places import Territory
+    from daemon.transfer.records import ExportedFailure, ExportedPhoto
+    from daemon.watch.filters import Filters
+
+    Vectors = Mapping[str, NDArray[np.float32]]
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+"""Photos that are written at a time: so long does the commit of what has just happened wait."""
+HELD_BYTES = 512 * 2**20
+"""Vectors that may come before the photos they are of."""
+
+
+class Pipeline(Protocol):
+    """What an import asks of the indexer."""
+
+    def importing(self) -> AbstractContextManager[None]: ...
+    def look_again(self, paths: Sequence[str]) -> None: ...
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of an export."""
+
+    photos: int = 0
+    """Photos that have vectors of a model that is configured."""
+    bound: int = 0
+    """Files that are as they were exported, and were not read."""
+    kept: int = 0
+    """Files that are not there now, and are known for when they are back."""
+    known: int = 0
+    """Files that the index had already."""
+    left: int = 0
+    """Files that a walk has to find: of other size or mtime, in another place, or gone."""
+    vectors: dict[str, int] = field(default_factory=dict)
+    """Vectors that were written, by the name of their model."""
+    notes: list[str] = field(default_factory=list)
+    """A sentence for each thing that was not used."""
+
+
+class Importer:
+    """Imports one export at a time, on the caller's thread."""
+
+    def __init__(self, index: Index, territory: Territory, filters: Filters, pipeline: Pipeline) -> None:
+        self._index = index
+        self._territory = territory
+        self._filters = filters
+        self._pipeline = pipeline
+
+    def run(self, chunks: Iterator[bytes], moved: Sequence[tuple[str, str]] = ()) -> Imported:
+        """Take an export from its bytes; what lay below the first of each pair of `moved` is said to lie below the second now.
+
+        Each frame is checked before it is used. ExportError where the rest cannot be: what came before it has been taken, and does
+        no harm. Raises StoreUnavailable likewise.
+        """
+        with self._pipeline.importing():
+            places = Places(self._territory, self._filters)
+            one = _Import(self._index, self._territory, places, self._pipeline, moved)
+            try:
+                for frame in FrameReader(chunks):
+                    one.take(frame)
+            except ExportError as error:
+                taken = f"; {one.report.photos:,} of its photos were taken before that" if one.report.photos else ""
+                raise ExportError(f"{error}{taken}") from error
+            finally:
+                one.grant()
+        log.info("imported %d photos; %d files are as they were exported", one.report.photos, one.report.bound)
+        return one.report
+
+
+class _Import:
+    """One import, a frame at a time."""
+
+    def __init__(
+        self,
+        index: Index,
+        territory: Territory,
+        places: Places,
+        pipeline: Pipeline,
+        moved: Sequence[tuple[str, str]],
+    ) -> None:
+        self._index = index
+        self._territory = territory
+        self._places = places
+        self._pipeline = pipeline
+        self._moved = moved
+        self._models: tuple[ModelHead, ...] = ()
+        self._vectors: dict[str, dict[int, NDArray[np.float32]]] = {}
+        self._held_bytes = 0
+        self._are_used = False
+        self.report = Imported()
+
+    def take(self, frame: Frame) -> None:
+        match frame.kind:
+            case frames.HEAD:
+                self._begin(frame.payload)
+            case frames.FOLDERS:
+                decided = read_folders(frame.payload)
+                self._places.decided = {renamed(path, self._moved): one.kept for path, one in decided.items()}
+            case frames.VECTORS:
+                self._hold(frame.payload)
+            case frames.PHOTOS:
+                photos, self._are_used = read_photos(frame.payload), True
+                for start in range(0, len(photos), BATCH):
+                    self._take_photos(photos[start : start + BATCH])
+            case frames.FAILURES:
+                failures = read_failures(frame.payload)
+                self._index.commit_chosen(lambda: list(self._still_failing(failures)))
+            case frames.STOPPED:
+                raise ExportError(f"it is not complete, for while it was made: {read_stopped(frame.payload)}")
+
+    def grant(self) -> None:
+        """Let files that are not there be missing for as long as was decided of them."""
+        for folder, files in self._places.granted.items():
+            self._territory.keep(folder, files)
+
+    def _begin(self, payload: bytes) -> None:
+        head = read_head(payload)
+        self._models = head.models
+        wanted = {one.version: one for one in self._index.collections}
+        for one in head.models:
+            collection = wanted.get(one.version)
+            if collection is None:
+                self.report.notes.append(_unused(one, self._index.models))
+            elif (collection.dim, collection.metric) != (one.dim, one.metric):
+                raise ExportError(f"its vectors of {one.model} have {one.dim} dimensions, and not {collection.dim}")
+        missing = {
+            one.model for one in self._index.current if one.version not in {model.version for model in head.models}
+        }
+        exported = {one.model for one in head.models}
+        self.report.notes += [
+            f"{model}: it has no vectors of this model; they will be encoded" for model in sorted(missing - exported)
+        ]
+
+    def _hold(self, payload: bytes) -> None:
+        """Keep vectors until the photos come that they are of."""
+        if self._are_used:
+            self._vectors, self._held_bytes, self._are_used = {}, 0, False
+        model, ids, rows = read_vectors(payload, self._models)
+        if model.version not in {one.version for one in self._index.collections}:
+            return
+        self._held_bytes += len(payload)
+        if model.version in self._vectors or self._held_bytes > HELD_BYTES:
+            raise ExportError("its vectors do not stand with their photos")
+        self._vectors[model.version] = dict(zip(ids, rows, strict=True))
+
+    def _take_photos(self, photos: Sequence[ExportedPhoto]) -> None:
+        known = self._index.mappings.photos([one.info.id for one in photos])
+        taken = []
+        for photo, (info, _) in zip(photos, known, strict=True):
+            if info is not None and info.digest != photo.info.digest:
+                self.report.notes.append(f"the photo {photo.info.digest} has the id of another one, and is left out")
+            else:
+                # What this index knows of it stands.
+                taken.append((info or photo.info, [(renamed(path, self._moved), was) for path, was in photo.files]))
+        batch = _Batch(self._index, self._places, self._vectors, taken)
+        self._index.commit_chosen(batch.changes)
+        written = self._index.keep(batch.unbound)
+        self._pipeline.look_again([change.add.path for change in batch.bound])
+        self._count(batch, written)
+
+    def _count(self, batch: _Batch, kept: Mapping[str, int]) -> None:
+        report = self.report
+        report.photos += batch.photos
+        report.bound += batch.there
+        report.kept += batch.away
+        report.known += batch.known
+        report.left += batch.left
+        names = {one.version: one.model for one in self._index.collections}
+        for version, name in names.items():
+            new = {one.add.photo.id for one in batch.bound if version in one.vectors}
+            if count := len(new) + kept.get(version, 0):
+                report.vectors[name] = report.vectors.get(name, 0) + count
+
+    def _still_failing(self, failures: Sequence[ExportedFailure]) -> Iterator[Change]:
+        """Yield what is known to fail of files that are as they were then, on this very disk: the others are tried again."""
+        paths = [renamed(one.path, self._moved) for one in failures]
+        records, failed = self._index.mappings.files(paths), self._index.mappings.failed(paths)
+        for path, one, record, has_failed in zip(paths, failures, records, failed, strict=True):
+            if record is None and not has_failed and self._territory.admits(path) and _state(path) == one.signature:
+                yield Fail(path, one.reason, one.signature, one.attempts, one.since)
+
+
+class _Batch:
+    """Some photos of an export: decides what becomes of them while nothing else writes, and counts it."""
+
+    def __init__(
+        self,
+        index: Index,
+        places: Places,
+        vectors: Mapping[str, Mapping[int, NDArray[np.float32]]],
+        photos: Sequence[tuple[PhotoInfo, Sequence[tuple[str, FileStat]]]],
+    ) -> None:
+        self._index = index
+        self._places = places
+        self._vectors = vectors
+        self._files = photos
+        self._taken: set[str] = set()
+        self.bound: list[Encoded] = []
+        self.unbound: list[tuple[PhotoInfo, Vectors]] = []
+        """Photos of which no file can be told to be there, with the vectors that are not in the index yet."""
+        self.photos = self.there = self.away = self.known = self.left = 0
+
+    def changes(self) -> list[Change]:
+        paths = [path for _, files in self._files for path, _ in files]
+        mappings = self._index.mappings
+        records = dict(zip(paths, mappings.files(paths), strict=True))
+        failed = dict(zip(paths, mappings.failed(paths), strict=True))
+        everything = {one.version for one in self._index.collections}
+        for (info, files), lacking in zip(
+            self._files, self._index.lacking([info.id for info, _ in self._files]), strict=True
+        ):
+            given = {version: one[info.id] for version in lacking if info.id in (one := self._vectors.get(version, {}))}
+            if not given and lacking == everything:
+                # Nothing would be saved: a walk has it read and encoded.
+                self.left += len(files)
+                continue
+            self.photos += 1
+            unrecorded = [(path, was) for path, was in files if records[path] is None]
+            self.known += len(files) - len(unrecorded)
+            found = list(self._found([(path, was) for path, was in unrecorded if not failed[path]]))
+            self.left += len(unrecorded) - len(found)
+            self.bound += [Encoded(Add(path, now, info), given, lacking.difference(given)) for path, now in found]
+            if given and not found:
+                self.unbound.append((info, given))
+        return list(self.bound)
+
+    def _found(self, files: Sequence[tuple[str, FileStat]]) -> Iterator[tuple[str, FileStat]]:
+        for path, was in files:
+            if path in self._taken:
+                continue
+            self._taken.add(path)
+            there = self._places.there(path, was)
+            kept = None if there else self._places.away(path, was)
+            self.there += there is not None
+            self.away += kept is not None
+            if now := there or kept:
+                yield path, now
+
+
+def _unused(one: ModelHead, models: Sequence[str]) -> str:
+    if one.model in models:
+        return f"{one.model}: its vectors are of another version, and are not used; they will be encoded again"
+    return f"{one.model}: it is not configured here, so its vectors are not used"
+
+
+def _state(path: str) -> str:
+    try:
+        return signature(os.lstat(path))
+    except OSError:
+        return ""
