@@ -185,7 +185,7 @@ class Indexer:
         self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
         self._to_collect = False
         self._collecting = threading.Lock()
-        self._is_importing = False
+        self._imports = 0
         self._superseded: set[str] = set()
         self.backfill = Backfill(index, pending, territory.is_watched, territory.is_unverified)
         self._troubles = 0
@@ -372,7 +372,7 @@ class Indexer:
     def _load(self) -> None:
         while not self._stop.is_set():
             task = _get(self._to_load)
-            if task is not None and task.lane != LIVE and self._is_importing:
+            if task is not None and task.lane != LIVE and self._imports:
                 self._to_load.put(task)
                 self._stop.wait(IMPORT_POLL_SECONDS)
             elif task is not None:
@@ -591,14 +591,15 @@ class Indexer:
     def importing(self) -> Iterator[None]:
         """While photos are imported, bulk work waits, and so does collecting: afterwards everything is compared with the disk first."""
         with self._collecting:
-            self._is_importing = True
+            self._imports += 1
         try:
             yield
         finally:
             self._territory.rescan_all("photos were imported")
             # Behind the request: what is collected then has been looked for.
             with self._collecting:
-                self._to_collect, self._is_importing = True, False
+                self._to_collect = True
+                self._imports -= 1
             self.backfill.wake()
 
     def look_again(self, paths: Sequence[str]) -> None:
@@ -653,7 +654,7 @@ class Indexer:
             self._territory.rescan_all("a store was away")
         elif self._to_collect:
             with self._collecting:
-                if not self._is_importing and self._compared:
+                if not self._imports and self._compared:
                     self._index.collect()
                     self._to_collect = False
 

@@ -60,10 +60,11 @@ def take(
 
 
 def _pair(moved: str) -> tuple[str, str]:
-    old, _, new = moved.partition("=")
-    if not old.startswith("/") or not new:
-        raise typer.BadParameter("--moved takes two directories, as in --moved /home/ann/Pictures=/srv/photos.")
-    return os.path.normpath(old), os.path.abspath(new)
+    # A name may hold an equals sign, and hardly ends with one.
+    old, separator, new = moved.partition("=/")
+    if not old.startswith("/") or not separator:
+        raise typer.BadParameter("--moved takes two absolute paths, as in --moved /home/ann/Pictures=/srv/photos.")
+    return os.path.normpath(old), os.path.normpath(f"/{new}")
 
 
 def _check(file: str) -> None:

@@ -21,6 +21,7 @@ from daemon.transfer.records import (
     read_head,
     read_photos,
     read_stopped,
+    read_totals,
     read_vectors,
 )
 
@@ -143,6 +144,8 @@ class _Import:
             case frames.FAILURES:
                 failures = read_failures(frame.payload)
                 self._index.commit_chosen(lambda: list(self._still_failing(failures)))
+            case frames.DONE:
+                read_totals(frame.payload)
             case frames.STOPPED:
                 raise ExportError(f"it is not complete, for while it was made: {read_stopped(frame.payload)}")
 
