@@ -63,7 +63,7 @@ class Relocation:
         if found.kept:
             self._grant(old, new)
         records = self._index.mappings.stream(old)
-        while paths := [os.fsdecode(raw) for raw, _ in _some(records)]:
+        while paths := [os.fsdecode(raw) for raw, _ in itertools.islice(records, BATCH)]:
             if stopped():
                 raise QueryError("unavailable", "lookaliked is stopping; relocate again when it runs, to go on")
             self._move(paths, old, new, keeping=found.kept > 0)
@@ -97,7 +97,7 @@ class Relocation:
         is_watched = self._territory.folder_of(old) is not None
         still_there = 0
         records = self._index.mappings.stream(old)
-        while paths := [os.fsdecode(raw) for raw, _ in _some(records, PAGE)]:
+        while paths := [os.fsdecode(raw) for raw, _ in itertools.islice(records, PAGE)]:
             found.files += len(paths)
             for path, record in zip(paths, self._index.mappings.files(paths), strict=True):
                 still_there += is_watched and record is not None and unchanged(path, record.stat) is not None
@@ -194,10 +194,6 @@ class Relocation:
             if record is None and not has_failed:
                 yield Fail(place, one.reason, signature(os.lstat(place)), one.attempts, one.since)
             yield Remove(one.path)
-
-
-def _some(records: Iterator[tuple[bytes, str]], count: int = BATCH) -> list[tuple[bytes, str]]:
-    return list(itertools.islice(records, count))
 
 
 def _is_below(path: str, directory: str) -> bool:

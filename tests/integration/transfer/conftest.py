@@ -109,10 +109,14 @@ class Library:
         """How many photos the models were asked for."""
         return sum(model.asked for model in self.models)
 
+    def watch(self, *folders: Path) -> None:
+        """Have the next life of the daemon watch these."""
+        self.folders = list(folders)
+        self._build()
+
     @contextmanager
-    def running(self, folders: Sequence[Path] | None = None) -> Iterator[None]:
-        """One life of a daemon, which watches `folders` from now on."""
-        self.folders = list(folders or self.folders)
+    def running(self) -> Iterator[None]:
+        """One life of a daemon."""
         self._build()
         try:
             self.indexer.start()

@@ -169,7 +169,7 @@ def test_a_failure_stays_one_on_the_same_disk_and_is_tried_again_on_another(libr
     assert failure is not None
     fresh.take(data, [(here, there)])
     assert fresh.index.mappings.failures() == {}
-    fresh.folders = [here]
+    fresh.watch(here)
     with fresh.running():
         fresh.take(data)
         assert fresh.index.mappings.failure(str(bad)) == failure
