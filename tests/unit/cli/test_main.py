@@ -245,4 +245,4 @@ def test_closed_standard_streams_are_one_sentence(lookalike: Lookalike) -> None:
 
     done = subprocess.run(["sh", "-c", script], capture_output=True, env=lookalike.environment(), check=False)
 
-    assert (done.returncode, done.stderr) == (1, b"the image cannot be read: standard input is closed\n")
+    assert (done.returncode, done.stderr) == (1, b"standard input cannot be read: it is closed\n")

@@ -320,3 +320,11 @@ def test_a_relocation_that_finds_nothing_is_exit_code_1(
     daemon.will_answer(RELOCATED | {"moved": 0, "missing": 12})
 
     assert lookalike("relocate", "/old", "/new").returncode == 1
+
+
+def test_an_empty_file_is_no_export(lookalike: Lookalike, backup: Path) -> None:
+    backup.write_bytes(b"")
+
+    done = lookalike("import", "backup")
+
+    assert (done.returncode, done.stderr) == (1, b"backup is empty\n")
