@@ -126,6 +126,7 @@ class _Import:
         self._vectors: dict[str, dict[int, NDArray[np.float32]]] = {}
         self._held_bytes = 0
         self._are_used = False
+        self._last = -1
         self.report = Imported()
 
     def take(self, frame: Frame) -> None:
@@ -163,7 +164,7 @@ class _Import:
             if collection is None:
                 self.report.notes.append(_unused(one, self._index.models))
             elif (collection.dim, collection.metric) != (one.dim, one.metric):
-                raise ExportError(f"its vectors of {one.model} have {one.dim} dimensions, and not {collection.dim}")
+                raise ExportError(f"its vectors of {one.model} are not what that version of the model gives")
         missing = {
             one.model for one in self._index.current if one.version not in {model.version for model in head.models}
         }
@@ -185,9 +186,9 @@ class _Import:
         self._vectors[model.version] = dict(zip(ids, rows, strict=True))
 
     def _take_photos(self, photos: Sequence[ExportedPhoto]) -> None:
-        known = self._index.mappings.photos([one.info.id for one in photos])
+        known = self._index.mappings.infos([one.info.id for one in photos])
         taken = []
-        for photo, (info, _) in zip(photos, known, strict=True):
+        for photo, info in zip(photos, known, strict=True):
             if info is not None and info.digest != photo.info.digest:
                 self.report.notes.append(f"the photo {photo.info.digest} has the id of another one, and is left out")
             else:
@@ -201,7 +202,10 @@ class _Import:
 
     def _count(self, batch: _Batch, kept: Mapping[str, int]) -> None:
         report = self.report
-        report.photos += batch.photos
+        for photo in batch.photos:
+            # One with very many files comes in several parts, one after another.
+            report.photos += photo != self._last
+            self._last = photo
         report.bound += batch.there
         report.kept += batch.away
         report.known += batch.known
@@ -239,7 +243,9 @@ class _Batch:
         self.bound: list[Encoded] = []
         self.unbound: list[tuple[PhotoInfo, Vectors]] = []
         """Photos of which no file can be told to be there, with the vectors that are not in the index yet."""
-        self.photos = self.there = self.away = self.known = self.left = 0
+        self.photos: list[int] = []
+        """Photos of which there are vectors."""
+        self.there = self.away = self.known = self.left = 0
 
     def changes(self) -> list[Change]:
         paths = [path for _, files in self._files for path, _ in files]
@@ -255,7 +261,7 @@ class _Batch:
                 # Nothing would be saved: a walk has it read and encoded.
                 self.left += len(files)
                 continue
-            self.photos += 1
+            self.photos.append(info.id)
             unrecorded = [(path, was) for path, was in files if records[path] is None]
             self.known += len(files) - len(unrecorded)
             found = list(self._found([(path, was) for path, was in unrecorded if not failed[path]]))

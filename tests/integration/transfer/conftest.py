@@ -130,11 +130,11 @@ class Library:
         self.indexer.check()
         self.watcher.check()
         watcher = self.watcher
-        compared = watcher.walked and not watcher.busy and not len(self.pending)
-        return compared and not self.indexer.backfill.active and not self.indexer.collects
+        return watcher.walked and not watcher.busy and not len(self.pending) and not self.indexer.backfill.active
 
     def settle(self) -> None:
-        self.kit.eventually(self.idle)
+        """Wait until everything has been compared with the disk, and what is of no use has been collected."""
+        self.kit.eventually(lambda: self.idle() and not self.indexer.collects)
 
     def export(self, library: str = "test") -> bytes:
         return b"".join(Exporter(self.index, library).chunks(lambda: False))
@@ -168,7 +168,7 @@ def a_library(stores: Any, kit: Any, here: Path) -> Iterator[Library]:
     index.recover()
     one = Library(index, [here], kit)
     with one.running():
-        one.settle()
+        kit.eventually(one.idle)
     one.assert_equals_disk()
     yield one
     kit.drop(index)
@@ -194,10 +194,15 @@ def fresh(stores: Any, kit: Any, tmp_path: Path) -> Iterator[Library]:
 
 
 @pytest.fixture(scope="module")
-def exported(stores: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    """The export of such a library, made once."""
-    for one in a_library(stores, kit, tmp_path_factory.mktemp("exported") / "here"):
-        yield one.export()
+def standing(stores: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """Such a library for all tests of a module, which leave it as it is."""
+    yield from a_library(stores, kit, tmp_path_factory.mktemp("standing") / "here")
+
+
+@pytest.fixture(scope="module")
+def exported(standing: Library) -> bytes:
+    """Its export."""
+    return standing.export()
 
 
 @pytest.fixture(scope="module")
