@@ -101,7 +101,9 @@ class Importer:
                 taken = f"; {one.report.photos:,} of its photos were taken before that" if one.report.photos else ""
                 raise ExportError(f"{error}{taken}") from error
             finally:
-                one.grant()
+                one.end()
+            # The last rows of each collection: nobody else writes them out.
+            self._index.vectors.flush()
         log.info("imported %d photos; %d files are as they were exported", one.report.photos, one.report.bound)
         return one.report
 
@@ -127,6 +129,7 @@ class _Import:
         self._held_bytes = 0
         self._are_used = False
         self._last = -1
+        self._clashes = 0
         self.report = Imported()
 
     def take(self, frame: Frame) -> None:
@@ -150,8 +153,10 @@ class _Import:
             case frames.STOPPED:
                 raise ExportError(f"it is not complete, for while it was made: {read_stopped(frame.payload)}")
 
-    def grant(self) -> None:
-        """Let files that are not there be missing for as long as was decided of them."""
+    def end(self) -> None:
+        """Say what could not be taken, and let files that are not there be missing for as long as was decided of them."""
+        if self._clashes:
+            self.report.notes.append(f"{self._clashes:,} photos have the id of another one, and are left out")
         for folder, files in self._places.granted.items():
             self._territory.keep(folder, files)
 
@@ -190,7 +195,7 @@ class _Import:
         taken = []
         for photo, info in zip(photos, known, strict=True):
             if info is not None and info.digest != photo.info.digest:
-                self.report.notes.append(f"the photo {photo.info.digest} has the id of another one, and is left out")
+                self._clashes += 1
             else:
                 # What this index knows of it stands.
                 taken.append((info or photo.info, [(renamed(path, self._moved), was) for path, was in photo.files]))

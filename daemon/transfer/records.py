@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PATH_BYTES = 4096
 """PATH_MAX of Linux."""
+MAX_MODELS = 100
 MAX_DIM = 32_768
 """What Milvus takes."""
 UNIT_TOLERANCE = 1e-3
@@ -146,7 +147,7 @@ def read_head(payload: bytes) -> Head:
     if value.get("format") != FORMAT:
         raise ExportError(f"it has format {value.get('format')!r:.20}, and this lookalike knows {FORMAT}; update it")
     with _Checked("its head"):
-        models = tuple(_model(one) for one in value["models"])
+        models = tuple(_model(one) for one in value["models"][:MAX_MODELS])
         return Head(
             _named(value["lookalike"]),
             _named(value["library"]),
