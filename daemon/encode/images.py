@@ -163,7 +163,7 @@ def _iso_time(value: object) -> str:
 
 
 def _reason(error: Exception, data: bytes) -> str:
-    text = str(error)
+    text = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         pixels = re.search(r"\((\d+) pixels\)", text)
         return _too_large(int(pixels[1]) if pixels else None)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -26,10 +27,15 @@ from daemon.encode.decoding.protocol import (
 from daemon.encode.images import Decoded
 from daemon.errors import DecoderError, PhotoError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 READY_SECONDS = 60.0
+BUFFER_BYTES = 1 << 20
 GRACE_SECONDS = 2.0
 """How much later than its own alarm a decoder is ended from here: it may be stopped, or wait for a disk."""
 MAX_SIDE = 2**31 - 1
+COMMAND = (sys.executable, "-I", "-m", "daemon.encode.decoding.worker")
 _FORMAT = re.compile(r"[A-Z0-9]{1,16}")
 _TAKEN_AT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)?")
 
@@ -49,17 +55,22 @@ class TimedOut(Exception):  # noqa: N818 - an event, not an error
 class Decoder:
     """A process that decodes one photo at a time; after anything but a photo or a PhotoError it is of no use any more."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        """Start it, and do not wait for it; DecoderError where the machine has no room for another process."""
+    def __init__(self, memory_bytes: int, command: Sequence[str] = COMMAND) -> None:
+        """Start it, and do not wait for it; `command` is told how many bytes it may grow by.
+
+        DecoderError where the machine has no room for another process.
+        """
         self.allowed_bytes = memory_bytes
         self.memory_bytes = 0
         """What it kept in memory after its last photo."""
         self._ready: tuple[str, ...] | None = None
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         self._connection = ours
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-I", "-m", "daemon.encode.decoding.worker", str(memory_bytes)],
+                [*command, str(memory_bytes)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 # What C libraries think of a file says nothing that its reason does not.
@@ -131,7 +142,8 @@ class Decoder:
         if not done:
             if sides[0] > MAX_REASON_BYTES:
                 raise _Nonsense
-            raise PhotoError(path, self._receive(sides[0], deadline).decode(errors="backslashreplace"))
+            reason = self._receive(sides[0], deadline).decode(errors="backslashreplace")
+            raise PhotoError(path, "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason))
         columns, rows, width, height = sides
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
         if not (0 < columns * rows <= max_pixels and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
