@@ -282,3 +282,41 @@ class RemovalAnswer(TypedDict):
     model: str
     collections: int
     vectors: int
+
+
+class ExportAnswer(TypedDict):
+    """What `lookalike export --json` prints: where the export is, and how much is in it; `vectors` by the version of their model."""
+
+    schema: int
+    file: str
+    bytes: int
+    photos: int
+    files: int
+    failures: int
+    vectors: dict[str, int]
+
+
+class ImportAnswer(TypedDict):
+    """The answer to POST /v1/import: of the files, those that are `bound` as they were exported, and what became of the others."""
+
+    schema: int
+    photos: int
+    bound: int
+    kept: int
+    known: int
+    left: int
+    vectors: dict[str, int]
+    notes: list[str]
+
+
+class RelocationAnswer(TypedDict):
+    """The answer to POST /v1/relocate: of `files`, those that `moved`, and what is with the others."""
+
+    schema: int
+    files: int
+    moved: int
+    kept: int
+    changed: int
+    missing: int
+    failures: int
+    dry_run: bool

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         DecisionAnswer,
         DeletionsAnswer,
         FailuresAnswer,
+        ImportAnswer,
+        RelocationAnswer,
         RemovalAnswer,
         RetryAnswer,
         SearchAnswer,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     )
 
 SCHEMA = 1
+HTTP_OK = 200
 
 # Covariant, so that what takes any answer takes each; every answer is a TypedDict.
 AnswerT_co = TypeVar("AnswerT_co", bound="Mapping[str, object]", covariant=True)
@@ -137,6 +140,32 @@ class Client:
     def remove_model(self, name: str) -> Reply[RemovalAnswer]:
         """Have the vectors of a model deleted; RefusedError("model_in_use") while it is live, "unknown_model" when it has none."""
         return self._post("/v1/models/remove", {"model": name})
+
+    def export(self) -> Iterator[bytes]:
+        """Yield an export of the library as it is made."""
+        status, pieces = self._connection.stream("/v1/export")
+        if status != HTTP_OK:
+            self._decode(status, b"".join(pieces))
+            raise CliError(self._not_understood(status))
+        yield from pieces
+
+    def import_export(
+        self, chunks: Iterator[bytes], size: int | None, moved: Sequence[tuple[str, str]]
+    ) -> Reply[ImportAnswer]:
+        """Send an export, of unknown size (None) or not; RefusedError("not_an_export") where it cannot be used."""
+        fields = [field for old, new in moved for field in (("from", old), ("to", new))]
+        target = "/v1/import" + ("?" + urlencode(fields, errors="surrogateescape") if fields else "")
+        headers = {"Content-Type": "application/octet-stream"}
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        try:
+            return self._exchange("POST", target, self._until_answered(chunks), headers)
+        finally:
+            self.close()
+
+    def relocate(self, old: str, new: str, *, dry_run: bool) -> Reply[RelocationAnswer]:
+        """Have what is known below `old` known below `new`; RefusedError("still_there", "not_watched", …) when that cannot be meant."""
+        return self._post("/v1/relocate", {"from": old, "to": new, "dry_run": dry_run})
 
     def _get(self, address: str, name: str, value: str | None) -> Reply[Any]:
         target = address if value is None else f"{address}?{urlencode({name: value}, errors='surrogateescape')}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
 
 from cli.errors import DaemonUnreachable
@@ -15,6 +15,8 @@ from daemon.paths import SOCKET_PATH_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_PIECE_BYTES = 1024 * 1024
 
 
 class UnixConnection(HTTPConnection):
@@ -40,11 +42,29 @@ class UnixConnection(HTTPConnection):
         longer than otherwise it may take.
         """
         timeout_seconds = self._timeout_seconds + wait_seconds
-        try:
+        with self._spoken(timeout_seconds):
             self._send(method, target, body, headers)
             self.sock.settimeout(timeout_seconds)
             with self.getresponse() as response:
                 return response.status, response.read()
+
+    def stream(self, target: str) -> tuple[int, Iterator[bytes]]:
+        """GET `target`; return the HTTP status, and the body in pieces as they come. Both raise DaemonUnreachable as `ask` does."""
+        with self._spoken(self._timeout_seconds):
+            self._send("GET", target, None, {})
+            response = self.getresponse()
+        return response.status, self._pieces(response)
+
+    def _pieces(self, response: HTTPResponse) -> Iterator[bytes]:
+        with response, self._spoken(self._timeout_seconds):
+            while piece := response.read1(_PIECE_BYTES):
+                yield piece
+
+    @contextmanager
+    def _spoken(self, timeout_seconds: float) -> Iterator[None]:
+        """Say in a sentence how a conversation ended that has not come to its end."""
+        try:
+            yield
         except TimeoutError as error:
             message = f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._path})"
             raise DaemonUnreachable(message) from error

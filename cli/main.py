@@ -6,7 +6,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import output
-from cli.commands import compare, deletions, doctor, failures, models, search, status, sync, verify
+from cli.commands import (
+    compare,
+    deletions,
+    doctor,
+    export,
+    failures,
+    importing,
+    models,
+    relocate,
+    search,
+    status,
+    sync,
+    verify,
+)
 from cli.errors import CliError, OutputClosedError
 from daemon import __version__
 
@@ -47,6 +60,9 @@ app.command(help=compare.HELP)(compare.compare)
 app.command(help=status.HELP)(status.status)
 app.command(help=sync.HELP)(sync.sync)
 app.command(help=verify.HELP)(verify.verify)
+app.command(help=export.HELP)(export.export)
+app.command("import", help=importing.HELP)(importing.take)
+app.command(help=relocate.HELP)(relocate.relocate)
 app.command(help=doctor.HELP)(doctor.doctor)
 app.add_typer(failures.app, name="failures", help=failures.HELP)
 app.add_typer(deletions.app, name="deletions", help=deletions.HELP)

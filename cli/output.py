@@ -29,6 +29,13 @@ def paths(found: Iterable[str], *, separator: bytes) -> None:
     _write(b"".join(os.fsencode(path) + separator for path in found))
 
 
+def raw(data: bytes) -> None:
+    """Print bytes that are no text; CliError at a terminal."""
+    if _on_terminal():
+        raise CliError("an export is no text for a terminal: name a file, or send it on with | or >")
+    _write(data)
+
+
 def as_json(reply: Reply[Mapping[str, object]]) -> None:
     """Print the daemon's JSON unchanged; on a terminal, indented."""
     raw = json.dumps(reply.answer, indent=2).encode("ascii") if _on_terminal() else reply.raw

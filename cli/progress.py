@@ -1,4 +1,4 @@
-"""How far downloads are: a bar at a terminal, else a line now and then. And what is done now, at a terminal."""
+"""How far downloads and exports are: a bar at a terminal, else a line now and then. And what is done now, at a terminal."""
 
 from __future__ import annotations
 
@@ -32,27 +32,28 @@ class Downloads:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def __call__(self, file: str, done: int, total: int | None) -> None:
+    def __call__(self, file: str, done: int, total: int | None, note: str = "") -> None:
         if self._at_terminal:
-            self._draw(file, done, total)
+            self._draw(file, done, total, note)
         elif time.monotonic() - self._told >= _EVERY_SECONDS:
             self._told = time.monotonic()
             of = f" of {total / 1e6:,.1f}" if total else ""
-            output.notice(f"{file}: {done / 1e6:,.1f}{of} MB")
+            output.notice(f"{file}: {done / 1e6:,.1f}{of} MB{f', {note}' if note else ''}")
 
     def say(self, sentence: str) -> None:
         """Say what happens next, below the bar of what has happened."""
         self._close()
         output.notice(sentence)
 
-    def _draw(self, file: str, done: int, total: int | None) -> None:
+    def _draw(self, file: str, done: int, total: int | None, note: str) -> None:
         if self._bar is None or self._task is None or file != self._file:
             self._close()
             self._file = file
             self._bar = _bar()
             self._task = self._bar.add_task(file, total=total)
             self._bar.start()
-        self._bar.update(self._task, completed=done, total=total)
+        description = f"{file}: {note}" if note else file
+        self._bar.update(self._task, completed=done, total=total, description=description)
 
     def _close(self) -> None:
         if self._bar is not None:

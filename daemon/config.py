@@ -40,6 +40,14 @@ ENVIRONMENT = {
 }
 """Variables that are read into the configuration, each over the file: what is secret or differs by machine."""
 
+CREDENTIALS = {
+    "redis-url": ("redis", "url"),
+    "milvus-uri": ("milvus", "uri"),
+    "milvus-token": ("milvus", "token"),
+    "api-token": ("api", "token"),
+}
+"""Files that systemd puts into $CREDENTIALS_DIRECTORY (LoadCredential= of a unit), each over the file and below the environment."""
+
 MEBIBYTE = 1024 * 1024
 
 _SOURCE = "the configuration"
@@ -290,12 +298,14 @@ def read(
     models: tuple[str, ...] = (),
     watching: bool = True,
 ) -> Reading:
-    """Read the configuration from `file`, the environment over it, and `folders` and `models` from the command line over both.
+    """Read the configuration from `file`, over it the service's credentials, the environment, and the command line's `folders` and `models`.
 
     Where nothing is going to be watched, no folder need be named. ConfigError when the file cannot be read at all.
     """
     document = Document.read(file) if file else Document(_SOURCE, "")
-    _overlay(document, os.environ if environment is None else environment)
+    given = os.environ if environment is None else environment
+    _overlay_credentials(document, given.get("CREDENTIALS_DIRECTORY"))
+    _overlay(document, given)
     if folders:
         document.set(("folders",), [str(folder) for folder in folders], "On the command line")
     if models:
@@ -316,6 +326,21 @@ def missing_folders(config: Config) -> list[Complaint]:
         for index, folder in enumerate(config.folders)
         if (sentence := unusable(folder.path))
     ]
+
+
+def _overlay_credentials(document: Document, directory: str | None) -> None:
+    for name, place in CREDENTIALS.items() if directory else ():
+        path = Path(directory or "", name)
+        try:
+            # Editors end a file with a line's end, which no secret has.
+            value = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(str(path), [f"the credential {name} cannot be read: {reason}"]) from error
+        if value:
+            document.set(place, value, f"In the credential {name}")
 
 
 def _overlay(document: Document, environment: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@
     ├── AlreadyRunning      another daemon holds the data directory
     ├── PhotoError          this photo cannot be indexed; the others can
     ├── QueryError          this question cannot be answered as it was asked
+    ├── ExportError         this file is no export that can be used
     └── StoreError
         ├── StoreUnavailable    Redis or Milvus is away; work is kept until it is back
         └── StoreRefused        the store answers, and refuses what was asked of it
@@ -62,6 +63,10 @@ class QueryError(LookalikeError):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
+
+
+class ExportError(LookalikeError):
+    """An export of a library cannot be used: the text says in half a sentence why, as in "it ends early"."""
 
 
 class StoreError(LookalikeError):

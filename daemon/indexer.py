@@ -55,6 +55,8 @@ CHANGED_SECONDS = 0.2
 REWRITTEN_SECONDS = 60.0
 """How long before its event a file may have been written: what puts its mtime back afterwards sets its ctime."""
 TEND_SECONDS = 1.0
+IMPORT_POLL_SECONDS = 0.2
+"""How often bulk work asks whether an import, which may spare it, is over."""
 FEED_SECONDS = 0.02
 """How often photos that lack a vector are fed, while there are some."""
 LIVE, BULK, BACKFILL = range(3)
@@ -182,6 +184,9 @@ class Indexer:
         self._tend_worker = Worker("tend", self._tend)
         self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
         self._to_collect = False
+        self._collecting = threading.Lock()
+        self._imports = 0
+        self._superseded: set[str] = set()
         self.backfill = Backfill(index, pending, territory.is_watched, territory.is_unverified)
         self._troubles = 0
         self.outage = Outage()
@@ -367,10 +372,17 @@ class Indexer:
     def _load(self) -> None:
         while not self._stop.is_set():
             task = _get(self._to_load)
-            if task is not None:
+            if task is not None and task.lane != LIVE and self._imports:
+                self._to_load.put(task)
+                self._stop.wait(IMPORT_POLL_SECONDS)
+            elif task is not None:
                 self._patiently(lambda task=task: self._load_one(task))  # type: ignore[misc]
 
     def _load_one(self, task: _Task) -> None:
+        if task.path in self._superseded:
+            self._superseded.discard(task.path)
+            self._look_again(task)
+            return
         try:
             data, task.stat = read_whole(task.path, self._max_file_bytes)
             if remaining := self._unsettled(task):
@@ -573,6 +585,32 @@ class Indexer:
                 self._pending.put(change.moved_from, Hint.GONE)
             self._pending.done(task.path)
 
+    # Imports
+
+    @contextlib.contextmanager
+    def importing(self) -> Iterator[None]:
+        """While photos are imported, bulk work waits, and so does collecting: afterwards everything is compared with the disk first."""
+        with self._collecting:
+            self._imports += 1
+        try:
+            yield
+        finally:
+            self._territory.rescan_all("photos were imported")
+            # Behind the request: what is collected then has been looked for.
+            with self._collecting:
+                self._to_collect = True
+                self._imports -= 1
+            self.backfill.wake()
+
+    def look_again(self, paths: Sequence[str]) -> None:
+        """Have those of the paths that wait to be read looked at again: they have been bound since."""
+        self._superseded |= self._pending.older_among(paths, time.monotonic())
+
+    @property
+    def collects(self) -> bool:
+        """Whether vectors that no photo is known for are still to be collected."""
+        return self._to_collect
+
     # Outages
 
     def _patiently(self, work: Callable[[], None], stop: threading.Event | None = None) -> bool:
@@ -614,9 +652,11 @@ class Indexer:
             self._recover()
             log.info("the stores are back; comparing everything with the disk")
             self._territory.rescan_all("a store was away")
-        elif self._to_collect and self._compared:
-            self._index.collect()
-            self._to_collect = False
+        elif self._to_collect:
+            with self._collecting:
+                if not self._imports and self._compared:
+                    self._index.collect()
+                    self._to_collect = False
 
     @property
     def _compared(self) -> bool:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import daemon
 from daemon import config as configuration
-from daemon import sdnotify
 from daemon.catalogue.configured import lacking
 from daemon.console import Reporter
-from daemon.lifecycle import Services
+from daemon.lifecycle import Services, Turns
+from daemon.sdnotify import ServiceManager
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,8 @@ class Daemon:
         self._services = Services()
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._reporter = Reporter(console)
+        self._manager = ServiceManager()
+        self._done_before = 0
         self._lock: object | None = None
         self._built: _Built | None = None
 
@@ -71,8 +73,10 @@ class Daemon:
                 # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
                 signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_data_dir()
+        self._manager.status("starting: making the models ready", at_once=True)
         models = _prepare(settings, self._catalogue)
         live = _load(models, settings)
+        self._manager.status("starting: opening the stores", at_once=True)
         redis, milvus = self._start_stores()
         self._built = self._start_parts(models, live, redis, milvus)
         log.info(
@@ -83,7 +87,7 @@ class Daemon:
         )
         for folder in settings.folders:
             log.info("watching %s", folder.path)
-        sdnotify.notify("READY=1")
+        self._manager.ready()
 
     def run(self, *, once: bool) -> None:
         """Wait for a signal, look after the services, and show progress; with `once`, return when the index is up to date."""
@@ -92,6 +96,7 @@ class Daemon:
                 number = self._signals.get(timeout=TICK_SECONDS)
             except queue.Empty:
                 self._services.check()
+                self._manager.alive()
                 if self._report() and once:
                     self._report_once()
                     return
@@ -101,7 +106,8 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop what was started, in reverse; harmless when nothing was."""
-        sdnotify.notify("STOPPING=1")
+        self._manager.stopping()
+        self._manager.status("stopping: finishing the work in hand", at_once=True)
         self._reporter.close()
         self._services.stop()
         if self._built is not None:
@@ -146,10 +152,14 @@ class Daemon:
         from daemon.api.queries import Queries  # noqa: PLC0415
         from daemon.api.server import Server  # noqa: PLC0415
         from daemon.api.status import Status  # noqa: PLC0415
+        from daemon.api.transfers import Transfers  # noqa: PLC0415
         from daemon.api.upkeep import Upkeep  # noqa: PLC0415
         from daemon.encode.images import EXTENSIONS  # noqa: PLC0415
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
+        from daemon.transfer.exporter import Exporter  # noqa: PLC0415
+        from daemon.transfer.importer import Importer  # noqa: PLC0415
+        from daemon.transfer.relocation import Relocation  # noqa: PLC0415
         from daemon.verify.content import OwnBytes  # noqa: PLC0415
         from daemon.verify.verifier import Verifier  # noqa: PLC0415
         from daemon.watch.brake import Brake  # noqa: PLC0415
@@ -209,6 +219,7 @@ class Daemon:
             max_limit=settings.search.max_limit,
             max_pixels=settings.limits.max_pixels,
         )
+        turns = Turns()
         verifier = Verifier(
             index,
             pending,
@@ -225,6 +236,8 @@ class Daemon:
             lambda collection, photo: (
                 indexer.backfill.fills(collection.name) or indexer.backfill.has_given_up(collection.version, photo)
             ),
+            turns=turns,
+            is_collecting=lambda: indexer.collects,
         )
         application = routes.build(
             queries,
@@ -233,6 +246,12 @@ class Daemon:
             verifier,
             max_bytes=settings.limits.max_file_bytes,
             default_limit=settings.search.limit,
+            more=Transfers(
+                Exporter(index, settings.library),
+                Importer(index, watcher, filters, indexer),
+                Relocation(index, watcher, indexer),
+                turns,
+            ).routes(),
         )
         # The indexer before the watcher, whose first walk may need its queues emptied; the API when it has answers; the verifier
         # last, so that the API does not wait for a verification when it stops.
@@ -249,13 +268,22 @@ class Daemon:
         finished = self._reporter.update(
             done=built.indexer.committed, pending=len(built.pending), idle=built.status.idle
         )
-        if finished:
-            sdnotify.notify("STATUS=up to date")
         if finished and self._reporter.worth_telling:
             answer = built.status.answer()
             failures = f"; {answer.failures} could not be read (see lookalike status)" if answer.failures else ""
             log.info("up to date: %s in %s%s", count(answer.photos, "photo"), count(answer.files, "file"), failures)
+        self._tell_manager(built, finished=finished)
         return finished
+
+    def _tell_manager(self, built: _Built, *, finished: bool) -> None:
+        if not self._manager.listens:
+            return
+        done, pending = built.indexer.committed, len(built.pending)
+        if finished:
+            built.status.refresh()
+        if built.status.idle:
+            self._done_before = done
+        self._manager.status(built.status.words(done - self._done_before, pending))
 
     def _report_once(self) -> None:
         assert self._built is not None  # noqa: S101 - for the type checker

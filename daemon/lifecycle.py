@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from daemon.errors import QueryError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,25 @@ class Worker:
         except BaseException as error:  # the thread's boundary: kept for check(), which ends the process
             log.debug("%s ended", self.name, exc_info=True)
             self._error = error
+
+
+class Turns:
+    """One undertaking at a time, of those that compare or change all of the index."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder = ""
+
+    @contextlib.contextmanager
+    def take(self, what: str) -> Iterator[None]:
+        """Hold the turn for `what`, as a sentence begins; QueryError when something else has it."""
+        if not self._lock.acquire(blocking=False):
+            raise QueryError("busy", f"{self._holder} is running; try again when it is done")
+        self._holder = what
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 class Services:

@@ -34,6 +34,9 @@ TimeoutSeconds = Annotated[
         help="Give up when the daemon is silent for so long.",
     ),
 ]
+SilenceSeconds = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="Give up when the daemon is silent for so long.")
+]
 WaitSeconds = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Wait at most so long.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the daemon's answer as JSON (schema 1).")]
 AsOwnJson = Annotated[bool, typer.Option("--json", help="Print JSON (schema 1).")]

@@ -21,7 +21,7 @@ from daemon.api.bodies import check_path, flag, json_object, path_in
 from daemon.errors import ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
@@ -38,13 +38,16 @@ ERRORS = {
     "not_in_library": 404,
     "not_watched": 404,
     "not_held": 404,
+    "not_there": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
     "busy": 409,
     "model_in_use": 409,
+    "still_there": 409,
     "too_large": 413,
     "not_an_image": 422,
     "no_text_model": 422,
+    "not_an_export": 422,
     "internal": 500,
     "unavailable": 503,
 }
@@ -60,9 +63,16 @@ POLL_SHARE = 0.1
 
 
 def build(
-    queries: Queries, status: Status, upkeep: Upkeep, verifier: Verifier, *, max_bytes: int, default_limit: int
+    queries: Queries,
+    status: Status,
+    upkeep: Upkeep,
+    verifier: Verifier,
+    *,
+    max_bytes: int,
+    default_limit: int,
+    more: Sequence[Route] = (),
 ) -> Starlette:
-    """Return the application; a request body may have up to `max_bytes`."""
+    """Return the application, with `more` routes than its own; a request body may have up to `max_bytes`."""
     routes = _Routes(queries, status, upkeep, verifier, max_bytes, default_limit)
     return Starlette(
         routes=[
@@ -78,6 +88,7 @@ def build(
             Route("/v1/models/remove", routes.remove_model, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/v1/verify", routes.verify, methods=["POST"]),
+            *more,
         ],
         exception_handlers={
             QueryError: _query_error,

@@ -281,3 +281,39 @@ class VerifyAnswer(Answer):
     differences: list[Difference]
     repaired: bool
     mended: int
+
+
+class ImportAnswer(Answer):
+    model_config = ConfigDict(from_attributes=True)
+
+    photos: int
+    """Photos that came with vectors of a configured model."""
+    bound: int
+    """Files that are there as they were exported: known from now on, without having been read."""
+    kept: int
+    """Files that are missing, and known for when their folder is back."""
+    known: int
+    """Files that were in the index already."""
+    left: int
+    """Files that the walk which follows has to find: changed, elsewhere, or gone."""
+    vectors: dict[str, int]
+    """Vectors that were written, by the name of their model."""
+    notes: list[str]
+    """A sentence for each thing that was not used."""
+
+
+class RelocationAnswer(Answer):
+    model_config = ConfigDict(from_attributes=True)
+
+    files: int
+    """Files that were known in the old place."""
+    moved: int
+    kept: int
+    """Missing ones that are known in the new place, since it was decided in the old one to keep them."""
+    changed: int
+    """Files that are different in the new place, and are read by a walk."""
+    missing: int
+    """Files that are not in the new place; they stay known in the old one."""
+    failures: int
+    """Files that could not be indexed, known as such in the new place."""
+    dry_run: bool

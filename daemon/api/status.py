@@ -96,8 +96,19 @@ class Status:
     def health(self) -> schema.HealthAnswer:
         return schema.HealthAnswer(status="degraded" if self.reasons() else "ok")
 
+    def words(self, done: int, pending: int) -> str:
+        """Return in a line what the daemon is doing, with how much of the work in hand is `done`; the stores are not asked."""
+        state, reasons = self._state(), self.reasons()
+        if state == "degraded":
+            return f"degraded: {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
+        if state == "up to date":
+            return f"up to date: {self._counts.photos:,} photo{'' if self._counts.photos == 1 else 's'}"
+        if state == "starting":
+            return "comparing the folders with the index"
+        return f"{state}: {done:,} of {done + pending:,}"
+
     def answer(self) -> schema.StatusAnswer:
-        self._read_stores()
+        self.refresh()
         folders = [self._folder(folder) for folder in self._watcher.folders]
         passes = [folder.last for folder in self._watcher.folders if folder.last]
         return schema.StatusAnswer(
@@ -126,7 +137,8 @@ class Status:
             stores=[self._store(store) for store in self._stores],
         )
 
-    def _read_stores(self) -> None:
+    def refresh(self) -> None:
+        """Read the numbers that the stores hold; where one is away, they stay what they were."""
         mappings, outage = self._index.mappings, self._indexer.outage
         if outage.reason and outage.store == "Redis":
             return

@@ -194,6 +194,29 @@ class Index:
         with self._writing:
             return self._commit(changes)
 
+    def commit_chosen(self, choose: Callable[[], Sequence[Change]]) -> list[bool]:
+        """Make the changes that `choose` returns, which is called while nothing else writes: what it finds is so still."""
+        with self._writing:
+            return self._commit(choose())
+
+    def keep(self, photos: Sequence[tuple[PhotoInfo, Mapping[str, NDArray[np.float32]]]]) -> dict[str, int]:
+        """Write vectors, by the version of their model, where there are none yet; returns how many of each version.
+
+        A photo need not be known: whoever reads a file of it then finds its vectors by its id, until `collect` deletes them.
+        """
+        written: dict[str, int] = {}
+        with self._writing:
+            for collection in self.collections:
+                given = [(info, one[collection.version]) for info, one in photos if collection.version in one]
+                stored = self.mappings.encoded(collection.name, [info.id for info, _ in given])
+                rows = {info.id: _row(info, one) for (info, one), is_in in zip(given, stored, strict=True) if not is_in}
+                if rows:
+                    # Cut short in between, the next recovery finds them: it believes Milvus.
+                    self.vectors.upsert(collection.name, list(rows.values()))
+                    self.mappings.set_encoded(collection.name, present=list(rows))
+                    written[collection.version] = len(rows)
+        return written
+
     def _commit(self, changes: Sequence[Change]) -> list[bool]:
         lost = self._without_vectors(changes)
         self._write_vectors(

@@ -213,6 +213,13 @@ class Mappings:
         with self._errors():
             return _photo_info(cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.photo(photo))))
 
+    def infos(self, ids: Sequence[int]) -> list[PhotoInfo | None]:
+        """Return what is known of each photo, but for its paths."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for photo in ids:
+                pipe.hgetall(self.keys.photo(photo))
+            return [_photo_info(fields) for fields in pipe.execute()]
+
     def photos(self, ids: Sequence[int]) -> list[tuple[PhotoInfo | None, list[str]]]:
         """Return of each id what is known of the photo, and its paths in order."""
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
@@ -254,6 +261,12 @@ class Mappings:
         with self._errors():
             value = cast("bytes | None", self._redis.hget(self.keys.folders, os.fsencode(folder)))
         return Remembered(**json.loads(value)) if value is not None else Remembered()
+
+    def remembered(self) -> dict[str, Remembered]:
+        """Return what is remembered of every folder, by its path."""
+        with self._errors():
+            rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.folders))
+        return {os.fsdecode(raw): Remembered(**json.loads(value)) for raw, value in rows.items()}
 
     def remember(self, folder: str, remembered: Remembered) -> None:
         with self._errors():

@@ -276,6 +276,14 @@ class Vectors:
             rows = client.get(collection, ids=[photo], output_fields=["vector"], **self._call)
             return np.asarray(rows[0]["vector"], dtype=np.float32) if rows else None
 
+    def read(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Return the stored vectors [dim] of those photos that have one, by their ids; READ_BATCH of them at most."""
+        if not ids:
+            return {}
+        with self._milvus() as client:
+            rows = client.get(collection, ids=list(ids), output_fields=["id", "vector"], **self._call)
+            return {int(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
+
     def count(self, collection: str) -> int:
         with self._milvus() as client:
             rows = client.query(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from daemon.changes import Hint
 
@@ -51,10 +51,17 @@ class Territory(Protocol):
 class Barrier:
     """Lets go once every change from before it has been looked at, and knows what is still owed where it never did."""
 
-    def __init__(self, pending: Queue, territory: Territory, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        pending: Queue,
+        territory: Territory,
+        stop: threading.Event,
+        is_collecting: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._pending = pending
         self._territory = territory
         self._stop = stop
+        self._is_collecting = is_collecting
         self._moment = 0.0
         self._passed = True
 
@@ -86,4 +93,5 @@ class Barrier:
         return self._territory.busy or not self._territory.walked
 
     def _is_through(self) -> bool:
-        return not self._is_walking() and not self._pending.older_than(self._moment)
+        # What is collected next would look like a difference.
+        return not self._is_walking() and not self._pending.older_than(self._moment) and not self._is_collecting()

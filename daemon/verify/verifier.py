@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from daemon.changes import Hint
 from daemon.errors import QueryError
+from daemon.lifecycle import Turns
 from daemon.verify.barrier import Barrier
 from daemon.verify.content import Contents
 from daemon.verify.files import Files, is_kept
@@ -59,8 +60,14 @@ class Verifier:
         filters: Filters,
         own_bytes: OwnBytes,
         owes: Callable[[Collection, int], bool],
+        *,
+        turns: Turns | None = None,
+        is_collecting: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`owes` tells of a collection and a photo whether it is known that its vector is not there yet, or cannot be."""
+        """`owes` tells of a collection and a photo whether it is known that its vector is not there yet, or cannot be.
+
+        It takes its turn with what else goes through all of the index, and waits while vectors are about to be collected.
+        """
         self._index = index
         self._pending = pending
         self._territory = territory
@@ -69,7 +76,8 @@ class Verifier:
         self._owes = owes
         self._stop = threading.Event()
         self._running = threading.Lock()
-        self._barrier = Barrier(pending, territory, self._stop)
+        self._turns = turns or Turns()
+        self._barrier = Barrier(pending, territory, self._stop, is_collecting)
 
     # Service
 
@@ -86,11 +94,12 @@ class Verifier:
         """It has no thread of its own."""
 
     def run(self, *, deep: bool, repair: bool) -> Report:
-        """Verify, mend if asked to and verify again; QueryError when another verification runs."""
+        """Verify, mend if asked to and verify again; QueryError when another verification runs, or an import."""
         if not self._running.acquire(blocking=False):
             raise QueryError("busy", "another verification is running; try again when it is done")
         try:
-            return self._run(deep=deep, repair=repair)
+            with self._turns.take("a verification"):
+                return self._run(deep=deep, repair=repair)
         finally:
             self._running.release()
 

@@ -217,6 +217,18 @@ class Watcher:
                 folder.hold = replace(folder.hold, kept=True)
                 self._say_hold(folder, folder.hold)
 
+    def keep(self, path: str, files: int) -> None:
+        """Let so many files of the folder at `path` be missing, as was decided of them in another place. Raises StoreUnavailable.
+
+        A walk that is under way knows nothing of it: it counts from the next one on.
+        """
+        with self._deciding:
+            for folder in self.folders:
+                if folder.path == path:
+                    folder.granted += files
+            known = self._memory.recall(path)
+            self._memory.remember(path, replace(known, kept=known.kept + files))
+
     # The reconcile thread
 
     def _run(self) -> None:
@@ -331,8 +343,12 @@ class Watcher:
         elif not folder.watch.folder_is_same():
             # Not what the event told of; all of it is compared when it is back.
             return None
-        if folder.remembered is None:
-            folder.remembered = self._memory.recall(folder.path)
+        with self._deciding:
+            if folder.remembered is None:
+                folder.remembered, folder.granted = self._memory.recall(folder.path), 0
+            elif folder.granted:
+                kept = folder.remembered.kept + folder.granted
+                folder.remembered, folder.granted = replace(folder.remembered, kept=kept), 0
         log.debug("reconciling %s: %s", request.directory, request.reason)
         started = time.monotonic()
         self._walk = walk = Walk(

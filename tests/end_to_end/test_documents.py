@@ -35,6 +35,9 @@ def options(help_text: str) -> set[str]:
         "lookalike deletions list",
         "lookalike deletions approve",
         "lookalike deletions reject",
+        "lookalike export",
+        "lookalike import",
+        "lookalike relocate",
     ],
 )
 def test_every_option_is_in_the_readme(lookalike: Any, command: str) -> None:

@@ -243,6 +243,24 @@ def test_what_a_model_is_known_to_lack_and_is_owed_is_no_difference(library: Lib
     assert set(library.differences()) == {"vector_missing"}
 
 
+def test_what_is_about_to_be_collected_is_no_difference(library: Library, kit: Any) -> None:
+    kit.eventually(lambda: not library.indexer.collects)
+    verifier = Verifier(
+        library.index,
+        library.pending,
+        library.territory,
+        FILTERS,
+        library.verifier._own_bytes,
+        lambda *_: False,
+        is_collecting=lambda: library.indexer.collects,
+    )
+    with library.indexer.importing():
+        vector_of_nobody_that_is_recorded(library)
+    assert verifier.run(deep=False, repair=False).differences == ()
+    vector_of_nobody_that_is_recorded(library)
+    assert {one.kind for one in verifier.run(deep=False, repair=False).differences} == {"vector_stray"}
+
+
 def test_a_photo_that_fails_is_no_difference_while_its_file_stays_the_same(library: Library, kit: Any) -> None:
     (library.folder / "broken.png").write_bytes(b"no picture")
     library.pending.put(library.path("broken.png"), Hint.CLOSED)

@@ -82,11 +82,11 @@ def test_the_shipped_file_means_the_same_to_every_yaml_reader_and_is_the_default
     assert files.load(text) == files.load("")
 
 
-def test_the_shipped_file_names_every_variable_of_the_environment() -> None:
-    from daemon.config import ENVIRONMENT
+def test_the_shipped_file_names_every_variable_of_the_environment_and_every_credential() -> None:
+    from daemon.config import CREDENTIALS, ENVIRONMENT
 
     text = paths.shipped("lookalike.yaml").read_text()
-    assert all(variable in text for variable in ENVIRONMENT)
+    assert all(variable in text for variable in (*ENVIRONMENT, *CREDENTIALS))
 
 
 def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
@@ -341,6 +341,51 @@ def test_the_environment_stands_over_the_file(files: Files) -> None:
     assert config.milvus.token == SecretStr("root:milvus")
     assert config.data_dir == files.place / "home/environment"
     assert config.socket_path == Path("/environment.sock")
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Path:
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    return directory
+
+
+def test_credentials_stand_over_the_file_and_below_the_environment(files: Files, credentials: Path) -> None:
+    files.file.write_text(
+        f"folders: [{files.photos}]\nredis: {{url: redis://file}}\nmilvus: {{uri: http://file, token: file}}\n"
+    )
+    (credentials / "redis-url").write_text("redis://credential\n")
+    (credentials / "milvus-token").write_text("credential")
+    (credentials / "api-token").write_text("0123456789abcdef\n")
+    (credentials / "milvus-uri").write_text("\n")
+    environment = {"CREDENTIALS_DIRECTORY": str(credentials), "LOOKALIKE_MILVUS_TOKEN": "environment"}
+    config = load(files.file, (), environment)
+    assert config.redis.url is not None
+    assert config.redis.url.get_secret_value() == "redis://credential"
+    assert config.milvus.uri == "http://file"
+    assert config.milvus.token is not None
+    assert config.milvus.token.get_secret_value() == "environment"
+    assert config.api.token is not None
+    assert config.api.token.get_secret_value() == "0123456789abcdef"
+
+
+def test_a_credential_that_is_refused_is_named_and_not_shown(files: Files, credentials: Path) -> None:
+    (credentials / "redis-url").write_text("http://:hunter2@host")
+    with pytest.raises(ConfigError) as caught:
+        load(None, (files.photos,), {"CREDENTIALS_DIRECTORY": str(credentials)})
+    (problem,) = caught.value.problems
+    assert problem.startswith("In the credential redis-url: should be a URL")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_credential_that_cannot_be_read_is_a_bad_configuration(
+    files: Files, credentials: Path, content: bytes | None
+) -> None:
+    path = credentials / "milvus-token"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ConfigError, match="the credential milvus-token cannot be read: "):
+        load(None, (files.photos,), {"CREDENTIALS_DIRECTORY": str(credentials)})
 
 
 def test_empty_variables_say_nothing(files: Files) -> None:

@@ -12,12 +12,22 @@ import pytest
 
 from daemon import paths
 
+OF_SYSTEMD = ("CONFIGURATION_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "RUNTIME_DIRECTORY")
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "LOOKALIKE_SOCKET"):
+    for variable in (
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_RUNTIME_DIR",
+        "LOOKALIKE_SOCKET",
+        *OF_SYSTEMD,
+    ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "SYSTEM_SOCKET", tmp_path / "system" / "lookalike.sock")
     return tmp_path
 
 
@@ -68,6 +78,37 @@ def test_the_socket_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) 
     assert paths.socket_path() == paths.runtime_dir() / "lookalike.sock"
     monkeypatch.setenv("LOOKALIKE_SOCKET", "/run/other.sock")
     assert paths.socket_path() == Path("/run/other.sock")
+
+
+def test_in_a_service_places_are_those_of_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, f"/{variable}")
+    # A unit may name several directories; the first is the one that is its own.
+    monkeypatch.setenv("CONFIGURATION_DIRECTORY", "/etc/lookalike")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/lookalike:/var/lib/other")
+    monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/lookalike")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/lookalike:/run/other")
+    assert paths.config_file() == Path("/etc/lookalike/lookalike.yaml")
+    assert paths.data_dir() == Path("/var/lib/lookalike")
+    assert paths.cache_dir() == Path("/var/cache/lookalike")
+    assert paths.runtime_dir() == Path("/run/lookalike")
+    assert paths.socket_path() == Path("/run/lookalike/lookalike.sock")
+
+
+@pytest.mark.parametrize(
+    ("own", "system", "expected"),
+    [("", "", "own"), ("is there", "", "own"), ("", "is there", "system"), ("is there", "is there", "own")],
+)
+def test_the_machine_s_daemon_is_asked_where_the_user_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, system: str, expected: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    sockets = {"own": tmp_path / "run" / "lookalike" / "lookalike.sock", "system": paths.SYSTEM_SOCKET}
+    for name, is_there in (("own", own), ("system", system)):
+        sockets[name].parent.mkdir(parents=True)
+        if is_there:
+            sockets[name].touch()
+    assert paths.socket_path() == sockets[expected]
 
 
 def test_parts_are_shipped_with_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,26 @@ def test_an_answer_is_ascii_whatever_is_in_it() -> None:
     assert Said(path="/é\udce9😀\n").json_bytes() == rb'{"schema": 1, "path": "/\u00e9\udce9\ud83d\ude00\n"}'
 
 
+def test_what_a_service_manager_shows_is_in_words(parts: Parts) -> None:
+    parts.status.refresh()
+    assert parts.status.words(0, 0) == "up to date: 2 photos"
+    parts.pending.append("/p/new.jpg")
+    assert parts.status.words(1204, 3796) == "indexing: 1,204 of 5,000"
+    parts.pending.clear()
+    parts.watcher.walked = False
+    assert parts.status.words(0, 0) == "comparing the folders with the index"
+    parts.outage.reason = "Redis is away"
+    assert parts.status.words(0, 0) == "degraded: Redis is away"
+    parts.folder.state, parts.folder.note = "held", "why"
+    parts.folder.hold = Hold("why", frozenset({"/p/a"}), 2, 0.0)
+    assert parts.status.words(0, 0) == "degraded: Redis is away (and 1 more)"
+
+
+def test_words_for_a_service_manager_ask_no_store(parts: Parts) -> None:
+    parts.status.words(0, 0)
+    assert parts.mappings.asked == 0
+
+
 def test_a_daemon_with_nothing_to_do_is_up_to_date(parts: Parts) -> None:
     answer = parts.status.answer()
     assert (answer.state, answer.reasons) == ("up to date", [])

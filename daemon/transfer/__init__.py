@@ -1,0 +1,1 @@
+"""Carrying what a library knows to another index, or to another place: export, import, relocation."""
