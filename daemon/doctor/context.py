@@ -98,11 +98,16 @@ class Context:
 
     @property
     def embedded_redis(self) -> bool:
-        return self.settings.redis.url is None
+        return self._embeds("Redis", otherwise=self.settings.redis.url is None)
 
     @property
     def embedded_milvus(self) -> bool:
-        return self.settings.milvus.uri is None
+        return self._embeds("Milvus", otherwise=self.settings.milvus.uri is None)
+
+    def _embeds(self, store: str, *, otherwise: bool) -> bool:
+        """Whether the daemon that answers runs this store itself, or one with this configuration would."""
+        told = [bool(one["embedded"]) for one in self.status["stores"] if one["name"] == store] if self.status else []
+        return told[0] if told else otherwise
 
     @cached_property
     def user(self) -> User:
@@ -133,12 +138,14 @@ class Context:
 
 def assembled(patient: Patient) -> Context:
     """Return what the checks are given; nothing that is wrong keeps it from that."""
-    file = patient.file
+    file, of_machine = patient.file, patient.machine.configuration
     reading = refusal = None
     try:
         _need_a_home()
-        if file is None and os.path.exists(paths.config_file()):
-            file = paths.config_file()
+        if file is None:
+            file = next((usual for usual in (paths.config_file(), of_machine) if os.path.exists(usual)), None)
+        if file == of_machine:
+            os.environ.update(patient.machine.given_by_unit())
         reading = configuration.read(file, patient.folders, watching=False)
         settings, refusal = reading.config, reading.refusal()
     except ConfigError as error:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from daemon.paths import NAME
+from daemon.watch.mounts import mount_of
+
 COMMAND_SECONDS = 5.0
 """How long a command of the system may take: systemctl waits for a service manager that hangs."""
 
@@ -23,10 +26,37 @@ class Ran(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the checks read; another `proc` than the kernel's stands in for another machine."""
+    """Where the checks read; another `root` stands in for another machine."""
 
-    proc: Path = Path("/proc")
-    run_dir: Path = Path("/run")
+    root: Path = Path("/")
+
+    @property
+    def proc(self) -> Path:
+        return self.root / "proc"
+
+    @property
+    def configuration(self) -> Path:
+        """The configuration of the daemon that the machine's service manager runs, where it has one."""
+        return self.root / "etc" / NAME / "lookalike.yaml"
+
+    @property
+    def has_systemd(self) -> bool:
+        """Whether systemd is what runs services here: sd_booted(3)."""
+        return (self.root / "run" / "systemd" / "system").is_dir()
+
+    def given_by_unit(self) -> dict[str, str]:
+        """Return the variables that lookaliked.service of the machine is started with: systemd.exec(5), RuntimeDirectory=."""
+        places = {"CONFIGURATION": "etc", "STATE": "var/lib", "CACHE": "var/cache", "RUNTIME": "run"}
+        given = {f"{kind}_DIRECTORY": str(self.root / place / NAME) for kind, place in places.items()}
+        credentials = self.root / "etc" / NAME / "credentials"
+        # Root alone may read them; what is in them is left out for anybody else.
+        return given | (
+            {"CREDENTIALS_DIRECTORY": str(credentials)} if os.access(credentials, os.R_OK | os.X_OK) else {}
+        )
+
+    def kind_of(self, path: Path) -> str:
+        """Return the type of the file system that `path` lies on."""
+        return mount_of(str(path), self.text("self/mountinfo")).type
 
     def text(self, name: str) -> str:
         """Return the content of a file below /proc, an empty string where it cannot be read."""

@@ -42,7 +42,7 @@ def redis_findings(url: str) -> Iterator[Finding]:
 def _redis_version(info: dict[str, Any], place: str) -> Iterator[Finding]:
     # Valkey also says which Redis it is like.
     version = str(info.get("redis_version", ""))
-    if version_of(version) < OLDEST_REDIS:
+    if is_older(version, OLDEST_REDIS):
         yield problem(
             f"Redis at {place} is of version {version or 'unknown'}, and lookalike needs {_dotted(OLDEST_REDIS)} or later; update it",
             "docker run --publish 127.0.0.1:6379:6379 valkey/valkey  # or the package of your system",
@@ -102,7 +102,7 @@ def milvus_findings(uri: str, token: str, *, timeout_seconds: float) -> Iterator
         hint = "" if token else "; one that asks for a token takes it from LOOKALIKE_MILVUS_TOKEN"
         yield problem(f"{error}; start it, or correct milvus.uri and milvus.token{hint}", *_to_milvus(uri), _LISTENING)
         return
-    if version_of(version) < OLDEST_MILVUS:
+    if is_older(version, OLDEST_MILVUS):
         yield problem(
             f"Milvus at {uri} is of version {version}, and lookalike needs {_dotted(OLDEST_MILVUS)} or later; update it",
             "docker pull milvusdb/milvus",
@@ -117,10 +117,10 @@ def _to_milvus(uri: str) -> tuple[str, ...]:
     return (f"curl http://{host}:9091/healthz",) if host else ()
 
 
-def version_of(said: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", said)
-    return tuple(map(int, found[1].split("."))) if found else ()
+def is_older(said: str, oldest: tuple[int, ...]) -> bool:
+    """Whether a version, such as v2.3.5 or milvus_lite-3.2.2, is an earlier one; one without numbers is a developer's."""
+    found = re.search(r"\d+(?:\.\d+)+", said)
+    return found is not None and tuple(map(int, found[0].split("."))) < oldest
 
 
 def _dotted(version: tuple[int, ...]) -> str:

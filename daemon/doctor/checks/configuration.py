@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,15 @@ from daemon.doctor.finding import Finding, note, ok, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from daemon.doctor.context import Context
 
 
 def check(context: Context) -> Iterator[Finding]:
     if context.refusal:
-        again = (f"lookaliked check-config {shlex.quote(str(context.file))}  # once it is corrected",)
         for complaint in context.refusal.problems:
-            yield problem(f"{context.refusal.source}: {complaint}", *(again if context.file else ()))
+            yield problem(f"{context.refusal.source}: {complaint}", *_mend(context.file))
         return
     yield ok(f"{context.file} is good" if context.file else "there is no configuration file, so every default holds")
     if context.status and context.data_dir != context.settings.data_dir:
@@ -25,3 +26,11 @@ def check(context: Context) -> Iterator[Finding]:
             f"the daemon that answers works on {context.data_dir}, and this configuration says {context.settings.data_dir}; "
             "give --config the file that it was started with"
         )
+
+
+def _mend(file: Path | None) -> tuple[str, ...]:
+    if file is None:
+        return ()
+    if os.path.exists(file) and not os.access(file, os.R_OK):
+        return (f"sudo lookalike doctor --config {shlex.quote(str(file))}",)
+    return (f"lookaliked check-config {shlex.quote(str(file))}  # once it is corrected",)

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from daemon.doctor.finding import Finding, note, ok, problem, warning
-from daemon.watch.mounts import is_remote, mount_of
+from daemon.watch.mounts import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _folder(folder: Folder, context: Context) -> Iterator[Finding]:
-    kind = mount_of(str(folder.path)).type
+    kind = context.machine.kind_of(folder.path)
     place = shlex.quote(str(folder.path))
     if folder.watch == "events" and is_remote(kind):
         yield warning(
@@ -80,7 +80,7 @@ def _other_case(path: Path) -> str:
 
 
 def _data_dir(context: Context) -> Iterator[Finding]:
-    directory, kind = context.data_dir, mount_of(str(context.data_dir)).type
+    directory, kind = context.data_dir, context.machine.kind_of(context.data_dir)
     embedded = context.embedded_redis or context.embedded_milvus
     elsewhere = "LOOKALIKE_DATA_DIR=/var/lib/lookalike lookaliked run  # or data_dir in the configuration"
     if embedded and (is_remote(kind) or kind in FAT):
@@ -105,7 +105,7 @@ def _data_dir(context: Context) -> Iterator[Finding]:
 
 def _runtime_dir(context: Context) -> Iterator[Finding]:
     directory = context.settings.runtime_dir
-    kind = mount_of(str(directory)).type
+    kind = context.machine.kind_of(directory)
     if is_remote(kind) or kind in FAT:
         yield problem(
             f"runtime_dir ({directory}) lies on {kind}, where there can be no sockets of this machine; choose a local directory",

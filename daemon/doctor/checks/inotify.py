@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from daemon.doctor.amounts import count
 from daemon.doctor.finding import Finding, note, ok, problem, warning
 from daemon.doctor.processes import inotify_of, lock_holder
-from daemon.watch.mounts import is_remote, mount_of
+from daemon.watch.mounts import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ SPARE_INSTANCES = 8
 
 
 def check(context: Context) -> Iterator[Finding]:
-    watched = [folder for folder in context.folders if not _polled(folder)]
+    watched = [folder for folder in context.folders if not _is_polled(folder, context)]
     counts = [census for census in context.census if any(str(one.path) == census.folder for one in watched)]
     running = lock_holder(context.lock, context.machine.proc)
     others = inotify_of(
@@ -90,8 +90,8 @@ def _instances(context: Context, folders: int, others: Held) -> Iterator[Finding
         yield warning(f"{told}: few are left", *_raised("max_user_instances", enough))
 
 
-def _polled(folder: Folder) -> bool:
-    return folder.watch == "poll" or (folder.watch == "auto" and is_remote(mount_of(str(folder.path)).type))
+def _is_polled(folder: Folder, context: Context) -> bool:
+    return folder.watch == "poll" or (folder.watch == "auto" and is_remote(context.machine.kind_of(folder.path)))
 
 
 def _raised(limit: str, value: int) -> tuple[str, str]:

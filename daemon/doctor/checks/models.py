@@ -53,13 +53,13 @@ def _damaged(spec: ModelSpec, context: Context) -> Iterator[Finding]:
                 verified(spec.name, part.source, path)
         except ModelError as error:
             if part.source.sha256 is not None and part.source.sha256 in error.reason:
-                yield problem(str(error).removesuffix("."), f"lookalike models pull {spec.name}")
+                yield problem(str(error).removesuffix("."), *_mend(error.reason))
         except OSError:
             # It is missing, or cannot be read: both have been complained of.
             continue
 
 
 def _mend(sentence: str) -> tuple[str, ...]:
-    """Return the commands that a sentence names, which stand in it between backticks or quotes."""
+    """Return the commands that a sentence names, which stand in it between backticks."""
     quoted = [part for part in sentence.split("`")[1::2] if part]
     return tuple(quoted) or ("lookalike models list",)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from daemon.doctor.context import Context
 
 UNIT = "lookaliked.service"
+SOCKET = "lookaliked.socket"
 SHOWN = ("LoadState", "UnitFileState", "ActiveState", "Result", "ExecMainStatus", "NRestarts", "NeedDaemonReload")
 BAD_CONFIGURATION = "78"
 
@@ -22,34 +23,35 @@ class Manager(NamedTuple):
     """One of the two service managers, and how they are spoken to."""
 
     name: str
+    option: str
     systemctl: str
     journalctl: str
 
 
-SYSTEM = Manager("the system", "sudo systemctl", "sudo journalctl")
-OF_USER = Manager("you", "systemctl --user", "journalctl --user")
+SYSTEM = Manager("the system", "--system", "sudo systemctl", "sudo journalctl")
+OF_USER = Manager("you", "--user", "systemctl --user", "journalctl --user")
 
 
 def check(context: Context) -> Iterator[Finding]:
-    if not (context.machine.run_dir / "systemd" / "system").exists():
+    if not context.machine.has_systemd:
         yield note("systemd does not run here, so nothing starts lookaliked after a restart of the machine but you")
         return
-    units = [
-        (manager, unit)
-        for manager, option in ((SYSTEM, "--system"), (OF_USER, "--user"))
-        if (unit := _unit(context, option)) and unit.get("LoadState") != "not-found"
-    ]
+    answers = {manager: _shown(context, manager, UNIT, SHOWN) for manager in (SYSTEM, OF_USER)}
+    if not any(answers.values()):
+        yield note("systemd does not say how its services are", "systemctl status")
+        return
+    units = {manager: unit for manager, unit in answers.items() if unit and unit.get("LoadState") != "not-found"}
     if not units:
         yield note(
             "no unit is installed, so lookaliked runs for as long as you run it", "lookaliked install-service --user"
         )
-    for manager, unit in units:
+    for manager, unit in units.items():
         yield from _findings(context, manager, unit)
 
 
-def _unit(context: Context, option: str) -> dict[str, str]:
-    """Return what systemd knows of the unit, nothing where it does not answer."""
-    ran = context.machine.run("systemctl", option, "show", UNIT, f"--property={','.join(SHOWN)}")
+def _shown(context: Context, manager: Manager, unit: str, properties: tuple[str, ...]) -> dict[str, str]:
+    """Return what systemd knows of a unit, nothing where it does not answer."""
+    ran = context.machine.run("systemctl", manager.option, "show", unit, f"--property={','.join(properties)}")
     if ran is None or ran.status:
         return {}
     return dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
@@ -63,6 +65,8 @@ def _findings(context: Context, manager: Manager, unit: dict[str, str]) -> Itera
         yield problem(f"{name} cannot be loaded ({unit.get('LoadState')})", f"{manager.systemctl} status lookaliked")
     elif active == "failed":
         yield _failed(name, manager, unit, look)
+    elif active == "inactive" and _is_waited_for(context, manager):
+        yield ok(f"{name} is not running, and started by the first query")
     elif enabled and active == "inactive":
         yield warning(f"{name} is enabled and does not run", f"{manager.systemctl} start lookaliked", look)
     elif active == "active" and not enabled:
@@ -78,6 +82,11 @@ def _findings(context: Context, manager: Manager, unit: dict[str, str]) -> Itera
         yield note(
             f"{name} ends when you log out, for lingering is off", f"loginctl enable-linger {User.asking().name}"
         )
+
+
+def _is_waited_for(context: Context, manager: Manager) -> bool:
+    """Whether systemd listens on the socket for the daemon: systemd.socket(5)."""
+    return _shown(context, manager, SOCKET, ("ActiveState",)).get("ActiveState") == "active"
 
 
 def _failed(name: str, manager: Manager, unit: dict[str, str], look: str) -> Finding:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 def check(context: Context) -> Iterator[Finding]:
     settings = context.settings
-    if settings.redis.url is None:
+    if context.embedded_redis:
         yield from _valkey(context)
-    else:
+    elif settings.redis.url is not None:
         yield from redis_findings(settings.redis.url.get_secret_value())
-    if settings.milvus.uri is None:
+    if context.embedded_milvus:
         yield from _milvus_lite()
-    else:
+    elif settings.milvus.uri is not None:
         token = settings.milvus.token.get_secret_value() if settings.milvus.token else ""
         yield from milvus_findings(settings.milvus.uri, token, timeout_seconds=settings.milvus.timeout_seconds)
     yield from _told(context)
@@ -63,7 +63,9 @@ def _told(context: Context) -> Iterator[Finding]:
     for store in (context.status or {}).get("stores", ()):
         log = context.data_dir / "logs" / ("valkey.log" if store["name"] == "Redis" else "milvus.log")
         look = (f"tail {shlex.quote(str(log))}",) if store["embedded"] else ()
-        if store["state"] != "ok":
+        if store["state"] == "ok" and not store["embedded"]:
+            yield ok(f"the daemon has its {store['name']} at {store['url']}")
+        elif store["state"] != "ok":
             yield problem(f"the daemon has no {store['name']} now: {store['reason'].removesuffix('.')}", *look)
         elif store.get("restarts", 0):
             times = "once" if store["restarts"] == 1 else f"{store['restarts']:,} times"

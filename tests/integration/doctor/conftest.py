@@ -57,12 +57,11 @@ class Clinic:
 
     def limits(self, **limits: int) -> None:
         """Let the kernel have these limits of inotify."""
-        proc = self.root / "proc"
-        directory = proc / "sys" / "fs" / "inotify"
+        directory = self.root / "proc" / "sys" / "fs" / "inotify"
         directory.mkdir(parents=True, exist_ok=True)
         for name, value in ({"max_user_watches": 10_000, "max_user_instances": 128} | limits).items():
             (directory / name).write_text(f"{value}\n")
-        self.machine = Machine(proc, self.machine.run_dir)
+        self.machine = Machine(self.root)
 
     def look(self, check: str, **patient: Any) -> list[Finding]:
         heard = NOBODY if self.status is None else Heard(self.status)
