@@ -5,6 +5,7 @@
     ├── ModelError          a model cannot be loaded, or returns what cannot be a vector: 78 at start
     ├── AlreadyRunning      another daemon holds the data directory
     ├── PhotoError          this photo cannot be indexed; the others can
+    ├── DecoderError        no process can be started in which photos are decoded
     ├── QueryError          this question cannot be answered as it was asked
     ├── ExportError         this file is no export that can be used
     └── StoreError
@@ -55,6 +56,13 @@ class PhotoError(LookalikeError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: {reason}")
+
+
+class DecoderError(LookalikeError):
+    """No decoder can be had, for `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"no process can be started in which photos are decoded: {reason}")
 
 
 class QueryError(LookalikeError):

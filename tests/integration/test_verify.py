@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -18,6 +19,7 @@ from PIL import Image
 from daemon import paths
 from daemon.changes import Hint
 from daemon.encode.encoder import Encoder
+from daemon.encode.images import decode
 from daemon.encode.models import load_spec, prepare
 from daemon.errors import QueryError
 from daemon.index.index import Index
@@ -126,10 +128,17 @@ class Library:
             batch_photos=4,
             queue_bytes=10**8,
             max_file_bytes=10**6,
-            max_pixels=MAX_PIXELS,
+            decode=functools.partial(decode, max_pixels=MAX_PIXELS),
         )
         search = Search(index, territory.admits)
-        own_bytes = OwnBytes(index, search, models, max_pixels=MAX_PIXELS, max_limit=50, is_shown=territory.admits)
+        own_bytes = OwnBytes(
+            index,
+            search,
+            models,
+            decode=functools.partial(decode, max_pixels=MAX_PIXELS),
+            max_limit=50,
+            is_shown=territory.admits,
+        )
         self.owed: set[str] = set()
         self.verifier = Verifier(
             index, pending, territory, FILTERS, own_bytes, lambda collection, _: collection.name in self.owed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from daemon.encode.images import decode
 from daemon.indexer import Indexer
 from daemon.transfer.exporter import Exporter
 from daemon.transfer.frames import MAGIC, FrameReader, FrameWriter
@@ -101,7 +103,7 @@ class Library:
             batch_photos=8,
             queue_bytes=10**7,
             max_file_bytes=10**6,
-            max_pixels=10**6,
+            decode=functools.partial(decode, max_pixels=10**6),
         )
 
     @property
