@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 10.0
 """How much longer than it may count the process may take: to start, and for a slow directory."""
 EXAMPLES = 3
+NO_ANSWER = "its file system does not answer"
 FUTURE_SECONDS = 60.0
 """What is dated further ahead is no matter of two clocks that differ a little."""
 
@@ -76,7 +77,7 @@ def taken(folder: Path, ignore: Sequence[str], user: User, seconds: float) -> Ce
         )
         return Census(**json.loads(done.stdout))
     except subprocess.TimeoutExpired:
-        return Census(str(folder), reason="its file system does not answer")
+        return Census(str(folder), reason=NO_ANSWER)
     except (OSError, ValueError):
         # It could not be executed, or not import what it needs.
         return Census(str(folder), reason=f"{user.name} may not run {sys.executable}, in which lookalike is installed")

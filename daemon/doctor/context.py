@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -114,6 +115,19 @@ class Context:
         """The user that the daemon runs as: whose data directory it is, or who asks where there is none yet."""
         return User.owning(self.data_dir) or User.asking()
 
+    @cached_property
+    def looker(self) -> User:
+        """The user as whom the folders are looked at: the daemon's where that may be, else whoever asks."""
+        return self.user if self.user.can_be_become else User.asking()
+
+    @property
+    def as_root(self) -> str:
+        """The command that examines the same as root, who may look into everything."""
+        given = [*(["--config", str(self.file)] if self.file else []), "--socket", str(self.socket)]
+        asked = shlex.join([*given, *map(str, self.patient.folders)])
+        # The environment says where things are, and root's says other places.
+        return f"sudo --preserve-env $(command -v lookalike) doctor {asked}"
+
     @property
     def lock(self) -> Path:
         return self.data_dir / paths.LOCK_NAME
@@ -126,7 +140,7 @@ class Context:
         for folder in self.folders:
             self.patient.say(f"counting what is in {folder.path}")
             share = left / (len(self.folders) - len(taken))
-            taken.append(census.taken(folder.path, self.settings.watch.ignore, self.user, share))
+            taken.append(census.taken(folder.path, self.settings.watch.ignore, self.looker, share))
         return tuple(taken)
 
     @property

@@ -39,7 +39,7 @@ NAMES = (
 )
 """Every check, in the order in which they are made; its module in `checks` has its name."""
 
-CHECK_SECONDS = 60.0
+CHECK_SECONDS = 45.0
 """How long a check may take: what hangs is a file system, and it hangs whoever looks at it."""
 
 

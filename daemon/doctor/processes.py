@@ -65,9 +65,11 @@ def lock_holder(path: Path, proc: Path) -> int | None:
         # A process that waits for a lock has "->" in the second place.
         if len(fields) < 6 or fields[1] != "FLOCK" or not fields[5].endswith(f":{found.st_ino}"):  # noqa: PLR2004
             continue
+        holder = int(fields[4])
         if fields[5] == f"{device}:{found.st_ino}":
-            return int(fields[4])
-        other = int(fields[4])
+            # A process of another pid namespace has no number here.
+            return holder if holder > 0 else written_pid(path)
+        other = holder
     return other if other is not None and other == written_pid(path) else None
 
 

@@ -10,7 +10,6 @@ from daemon.doctor.finding import Finding, note, ok, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from daemon.doctor.context import Context
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 def check(context: Context) -> Iterator[Finding]:
     if context.refusal:
         for complaint in context.refusal.problems:
-            yield problem(f"{context.refusal.source}: {complaint}", *_mend(context.file))
+            yield problem(f"{context.refusal.source}: {complaint}", *_mend(context))
         return
     yield ok(f"{context.file} is good" if context.file else "there is no configuration file, so every default holds")
     if context.status and context.data_dir != context.settings.data_dir:
@@ -28,9 +27,10 @@ def check(context: Context) -> Iterator[Finding]:
         )
 
 
-def _mend(file: Path | None) -> tuple[str, ...]:
+def _mend(context: Context) -> tuple[str, ...]:
+    file = context.file
     if file is None:
         return ()
     if os.path.exists(file) and not os.access(file, os.R_OK):
-        return (f"sudo lookalike doctor --config {shlex.quote(str(file))}",)
+        return (context.as_root,)
     return (f"lookaliked check-config {shlex.quote(str(file))}  # once it is corrected",)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.doctor.amounts import count
+from daemon.doctor.census import NO_ANSWER
 from daemon.doctor.finding import Finding, note, ok, problem, warning
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ def check(context: Context) -> Iterator[Finding]:
     if not context.folders:
         yield note("none is configured, so there is none to look at; name one after the command, or under 'folders'")
         return
-    if not context.user.can_be_become:
+    if context.looker != context.user:
         yield note(
-            f"the daemon runs as {context.user.name}, and this was looked at as you; to look as {context.user.name}:",
-            "sudo lookalike doctor",
+            f"the daemon runs as {context.user.name}, and what follows is what {context.looker.name} may read",
+            context.as_root,
         )
     for census in context.census:
-        yield from _folder(census, context.user)
+        yield from _folder(census, context.looker)
 
 
 def _folder(census: Census, user: User) -> Iterator[Finding]:
@@ -58,6 +59,9 @@ def _folder(census: Census, user: User) -> Iterator[Finding]:
 
 
 def _away(path: Path, reason: str, user: User) -> Finding:
+    if reason == NO_ANSWER:
+        # Whoever looks any closer hangs as well.
+        return problem(f"{path} cannot be read: {reason}", "findmnt --types nfs,nfs4,cifs,fuse.sshfs")
     if not os.path.lexists(path):
         return problem(
             f"{path} does not exist; mount its disk, or take it out of 'folders'",

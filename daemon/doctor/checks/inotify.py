@@ -70,7 +70,7 @@ def _watches(context: Context, directories: int, at_least: str, others: Held) ->
     if others.hidden:
         yield note(
             f"{count(others.hidden, 'process', 'processes')} of {context.user.name} could not be looked into, and may hold watches too",
-            *(() if os.geteuid() == 0 else ("sudo lookalike doctor",)),
+            *(() if os.geteuid() == 0 else (context.as_root,)),
         )
 
 

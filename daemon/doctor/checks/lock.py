@@ -25,9 +25,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield ok(f"no daemon has worked on {context.data_dir} yet")
         return
     except OSError as error:
-        yield note(
-            f"{path} cannot be looked at by you: {(error.strerror or str(error)).lower()}", "sudo lookalike doctor"
-        )
+        yield note(f"{path} cannot be looked at by you: {(error.strerror or str(error)).lower()}", context.as_root)
         return
     holder = lock_holder(path, proc)
     if holder is None:

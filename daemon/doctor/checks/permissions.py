@@ -25,9 +25,9 @@ LEVELS = 2
 def check(context: Context) -> Iterator[Finding]:
     settings = context.settings
     found = [
-        *_directory("data_dir", context.data_dir, context.user, private=True),
-        *_directory("cache_dir", settings.cache_dir, context.user),
-        *_directory("runtime_dir", settings.runtime_dir, context.user),
+        *_directory(context, "data_dir", context.data_dir, private=True),
+        *_directory(context, "cache_dir", settings.cache_dir),
+        *_directory(context, "runtime_dir", settings.runtime_dir),
         *_secrets(context),
         *_key(context),
     ]
@@ -36,7 +36,8 @@ def check(context: Context) -> Iterator[Finding]:
         yield ok(f"what lookalike keeps belongs to {context.user.name}, and is closed to others")
 
 
-def _directory(key: str, directory: Path, user: User, *, private: bool = False) -> Iterator[Finding]:
+def _directory(context: Context, key: str, directory: Path, *, private: bool = False) -> Iterator[Finding]:
+    user = context.user
     place = shlex.quote(str(directory))
     try:
         found = os.stat(directory)
@@ -45,7 +46,7 @@ def _directory(key: str, directory: Path, user: User, *, private: bool = False) 
         return
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        yield note(f"{key} ({directory}) cannot be looked at by you: {reason}", "sudo lookalike doctor")
+        yield note(f"{key} ({directory}) cannot be looked at by you: {reason}", context.as_root)
         return
     if not stat.S_ISDIR(found.st_mode):
         yield problem(f"{key} ({directory}) is no directory; move it away", f"mv {place} {place}.old")

@@ -24,7 +24,9 @@ def check(context: Context) -> Iterator[Finding]:
         return
     found = [*_reasons(status), *_left(status), *_lost(status)]
     yield from found
-    if not found:
+    if not found and status["state"] == "degraded":
+        yield note("degraded, since a store is away: see stores", "lookalike status")
+    elif not found:
         yield ok(f"{status['state']}, {count(status['photos'], 'photo')} in {count(status['files'], 'file')}")
 
 
@@ -69,9 +71,9 @@ def _left(status: Mapping[str, Any]) -> Iterator[Finding]:
 def _lost(status: Mapping[str, Any]) -> Iterator[Finding]:
     unwatched = sum(folder.get("unwatched", 0) for folder in status["folders"])
     if unwatched:
-        yield problem(
-            f"{count(unwatched, 'directory', 'directories')} polled for want of a watch; see inotify above",
-            "lookalike doctor  # as root, to see all",
+        yield warning(
+            f"{count(unwatched, 'directory', 'directories')} polled, for want of a watch or of a permission: see inotify and folders",
+            "lookalike status",
         )
     if overflows := status.get("overflows", 0):
         yield note(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from daemon.doctor import Heard, Patient, examine
@@ -20,7 +21,7 @@ from daemon.doctor.users import User
 from daemon.index.embedded import DataLock, ProcessIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import pytest
@@ -127,6 +128,48 @@ def test_a_socket_for_everybody_is_a_problem(clinic: Clinic) -> None:
     found = clinic.worst("socket")
 
     assert (found.level, found.mend) == ("problem", (f"chmod o-rw {clinic.socket}",))
+
+
+def test_a_socket_that_somebody_may_not_ask_on_is_a_problem_of_theirs(
+    clinic: Clinic, as_nobody: Callable[[Callable[[], Any]], Any]
+) -> None:
+    clinic.root.chmod(0o755)
+    bound(clinic.socket).close()
+    clinic.socket.parent.chmod(0o755)
+    clinic.socket.chmod(0o600)
+    # Whatever is imported on the way, nobody may not be able to read.
+    clinic.look("socket")
+
+    (found,) = as_nobody(lambda: [asdict(finding) for finding in clinic.look("socket")])
+
+    assert found["level"] == "problem"
+    assert found["sentence"] == f"you may not ask on {clinic.socket}: it belongs to root and root, mode 0600"
+
+
+def test_what_answers_in_another_language_is_told(clinic: Clinic) -> None:
+    with bound(clinic.socket) as listening:
+        listening.listen()
+        found = clinic.worst("socket")
+
+    assert (found.level, found.sentence) == ("problem", "the daemon does not answer: nobody answers")
+
+
+def test_another_users_folders_are_looked_at_as_oneself_and_that_is_said(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.data_dir.mkdir()
+    monkeypatch.setattr(User, "owning", lambda _: User(4242, 4242, (), "ann"))
+    monkeypatch.setattr(User, "can_be_become", property(lambda user: user.uid != 4242))
+    (clinic.folder / "a.jpg").touch()
+
+    told, counted = clinic.look("folders")
+
+    assert told.level == "note"
+    assert told.sentence.startswith("the daemon runs as ann, and what follows is what ")
+    assert told.mend == (
+        f"sudo --preserve-env $(command -v lookalike) doctor --config {clinic.file} --socket {clinic.socket} {clinic.folder}",
+    )
+    assert counted.sentence == f"{clinic.folder}: 1 photo in 1 directory"
 
 
 def test_another_version_than_this_is_a_warning(clinic: Clinic) -> None:
