@@ -28,8 +28,8 @@ SPARE_INSTANCES = 8
 
 
 def check(context: Context) -> Iterator[Finding]:
-    watched = [folder for folder in context.folders if not _is_polled(folder, context)]
-    counts = [census for census in context.census if any(str(one.path) == census.folder for one in watched)]
+    watched = {str(folder.path) for folder in context.folders if not _is_polled(folder, context)}
+    counts = [census for census in context.census if census.folder in watched and not census.reason]
     running = lock_holder(context.lock, context.machine.proc)
     others = inotify_of(
         context.user.uid, context.machine.proc, leaving_out=frozenset({running} if running is not None else ())
