@@ -14,13 +14,13 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from daemon.api import asking, schema
 from daemon.api.admission import Admission, Admitted
 from daemon.api.bodies import Bodies, check_path, flag, json_object, path_in, small_body
-from daemon.errors import ModelError, QueryError, StoreError, StoreUnavailable
+from daemon.errors import DecoderError, ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,6 +107,7 @@ def build(
             Route("/v1/models/remove", routes.remove_model, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/v1/verify", routes.verify, methods=["POST"]),
+            Route("/v1/openapi.json", routes.openapi, methods=["GET"]),
             *more,
         ],
         middleware=[Middleware(_Admitting, admission=admission or Admission(DEFAULT_LIMITS))],
@@ -117,6 +118,7 @@ def build(
             404: _not_found,
             405: _not_allowed,
             ClientDisconnect: _gone,
+            DecoderError: _no_decoder,
             Exception: _unexpected,
         },
     )
@@ -223,6 +225,11 @@ class _Routes:
         report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
         return _respond(schema.VerifyAnswer.model_validate(report))
 
+    async def openapi(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+        from daemon.api import openapi  # noqa: PLC0415 - for those alone who ask for it
+
+        return JSONResponse(openapi.document())
+
     def _limit(self, request: Request) -> int:
         given = request.query_params.get("limit")
         if given is None:
@@ -283,6 +290,10 @@ async def _store_error(_: Request, error: Exception) -> Response:
 
 async def _model_error(_: Request, error: Exception) -> Response:
     return _error("not_an_image", f"the query gives no vector: {error}")
+
+
+async def _no_decoder(_: Request, error: Exception) -> Response:
+    return _error("unavailable", f"{error}; try again in a moment")
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
