@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from daemon.api.activation import inherited
 from daemon.errors import ConfigError
 from daemon.lifecycle import Worker
 from daemon.paths import SOCKET_PATH_BYTES
@@ -43,11 +44,15 @@ class Server:
             )
         )
         self._socket: socket.socket | None = None
+        self._is_ours = True
         self._worker = Worker("api", self._serve)
 
     def start(self) -> None:
-        """Bind the socket; ConfigError when it cannot be, with the key to change."""
-        self._socket = bind(self._path)
+        """Take the service manager's socket, or bind one; ConfigError when it cannot be, with the key to change."""
+        self._socket = inherited()
+        self._is_ours = self._socket is None
+        if self._socket is None:
+            self._socket = bind(self._path)
         self._worker.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started and self._worker.alive and time.monotonic() < deadline:
@@ -62,8 +67,10 @@ class Server:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            # The service manager listens on its own until the next start.
+            if self._is_ours:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
 
     def check(self) -> None:
         self._worker.check()

@@ -42,5 +42,6 @@ pivot_root . mnt
 umount --lazy /mnt
 # As systemd has it on a machine: what is mounted later, credentials too, is seen by the services.
 mount --make-rshared /
-exec env -i container=lookalike PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+# It is root of its namespaces, and of nothing outside them: no kernel module, no clock.
+exec setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog env -i container=lookalike PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --log-target=journal systemd.unit=basic.target

@@ -18,11 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[3]
 BOOT = Path(__file__).with_name("boot.sh")
 PREFIX = Path("/opt/lookalike")
 SOURCE = Path("/opt/source")
-SYSTEMD = Path("/lib/systemd/systemd")
+SYSTEMD = "/lib/systemd/systemd"
 BOOT_SECONDS = 60.0
 NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup")
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,20 +32,18 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def obstacle() -> str:
     """Return why no machine can be booted here, or an empty string."""
+    needed = ("unshare", "nsenter", "setpriv", "systemctl", "dbus-daemon", SYSTEMD)
+    missing = [name for name in needed if shutil.which(name) is None]
     if os.geteuid() != 0:
         return "only root can boot systemd in namespaces"
-    if sys.prefix == sys.base_prefix:
-        return "lookalike is not installed in an environment of its own"
-    if not SYSTEMD.exists():
-        return "systemd is not installed"
-    missing = [
-        name for name in ("unshare", "nsenter", "mount", "systemctl", "dbus-daemon") if shutil.which(name) is None
-    ]
     if missing:
         return f"{', '.join(missing)} is not installed"
+    if sys.prefix == sys.base_prefix:
+        return "lookalike is not installed in an environment of its own"
     if _cgroup_root() is None:
-        return "no cgroup2 hierarchy is mounted"
-    return ""
+        return "no cgroup2 hierarchy can be written"
+    refused = subprocess.run(["unshare", *NAMESPACES, "--fork", "true"], capture_output=True, check=False).returncode
+    return "the kernel gives this root no namespaces" if refused else ""
 
 
 def _cgroup_root() -> Path | None:
@@ -55,7 +55,7 @@ def _cgroup_root() -> Path | None:
 
 
 class Machine:
-    """A booted systemd; `run` executes in it as root, `root` is its file system seen from outside."""
+    """A booted systemd; `run` executes in it as root, `place` is a path of it seen from outside."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="machine-"))
@@ -68,20 +68,11 @@ class Machine:
     def boot(self) -> None:
         self._cgroup.mkdir()
         script = 'echo $$ > "$0/cgroup.procs"; exec unshare "$@"'
-        arguments = [
-            *NAMESPACES,
-            "--fork",
-            "--kill-child",
-            "bash",
-            BOOT,
-            self._directory,
-            sys.prefix,
-            ROOT,
-            sys.base_prefix,
-        ]
+        places = (BOOT, self._directory, sys.prefix, ROOT, sys.base_prefix)
+        arguments = [*NAMESPACES, "--fork", "--kill-child", "bash", *map(str, places)]
         with (self._directory.with_suffix(".log")).open("wb") as log:
             self._outer = subprocess.Popen(
-                ["bash", "-c", script, self._cgroup, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["bash", "-c", script, str(self._cgroup), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + BOOT_SECONDS
         while not self._is_up():
@@ -111,16 +102,15 @@ class Machine:
         self._directory.with_suffix(".log").unlink(missing_ok=True)
         self._directory.rmdir()
 
-    @property
-    def root(self) -> Path:
-        return Path(f"/proc/{self._pid}/root")
+    def place(self, path: str) -> Path:
+        """Return where a path of the machine is seen from outside."""
+        return Path(f"/proc/{self._pid}/root{path}")
 
     def run(
         self,
         *command: str | Path,
         check: bool = True,
         user: str = "root",
-        stdin: str | None = None,
         seconds: float = 100,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine, as one of its users; `check` asserts that it succeeds."""
@@ -136,15 +126,16 @@ class Machine:
         done = subprocess.run(
             ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--wd=/",
              "--", "env", "-i", *environment, *become, *command],
-            capture_output=True, text=True, timeout=seconds, check=False, input=stdin,
+            capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
         if check:
             assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def write(self, path: str, text: str) -> None:
-        self.run("mkdir", "-p", str(Path(path).parent))
-        self.run("tee", path, stdin=text)
+        place = self.place(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
 
     def journal(self, unit: str, *options: str) -> str:
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", *options).stdout
@@ -158,11 +149,11 @@ class Machine:
 
     def _is_up(self) -> bool:
         if not self._pid:
-            children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children") if self._outer else None
-            found = children.read_text().split() if children and children.exists() else []
-            if not found or os.readlink(f"/proc/{found[0]}/exe") != os.path.realpath(SYSTEMD):
+            assert self._outer is not None
+            children = psutil.Process(self._outer.pid).children()
+            if not children or children[0].exe() != os.path.realpath(SYSTEMD):
                 return False
-            self._pid = int(found[0])
+            self._pid = children[0].pid
         state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
         return state in ("running", "degraded")
 

@@ -109,10 +109,6 @@ def test_each_credential_that_the_configuration_knows_is_loaded_where_it_is_ther
 
     lines = settings(service)
     for name in CREDENTIALS:
-        assert [
-            line
-            for line in lines
-            if line.startswith(f"LoadCredential={name}:/") or line.startswith(f"LoadCredential={name}:%h/")
-        ]
+        assert any(re.match(f"LoadCredential={name}:(/|%h/)", line) for line in lines)
         assert f"SetCredential={name}:\\n" in lines
     assert len([line for line in lines if line.startswith("LoadCredential=")]) == len(CREDENTIALS)
