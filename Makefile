@@ -1,7 +1,7 @@
 # What the gate runs, one target each; `make check` is all of it but the clean environment.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check test lint types imports format benchmarks quality
+.PHONY: check test lint types imports format benchmarks quality lock audit
 
 check: lint types imports test
 
@@ -28,3 +28,12 @@ benchmarks:
 # PHOTOS is a folder with one sub-folder of photos per class.
 quality:
 	$(PYTHON) benchmarks/quality.py $(PHOTOS)
+
+# What an installation that is to be the same everywhere takes: README's packages, with the hashes of their files.
+lock:
+	uv pip compile pyproject.toml --extra text --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --upgrade --quiet --output-file requirements.lock
+
+# Asks a public service which of those have known vulnerabilities.
+audit:
+	pip-audit --requirement requirements.lock --require-hashes --disable-pip

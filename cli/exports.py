@@ -20,13 +20,22 @@ PART = ".part"
 """How the name of an export ends that is not whole yet."""
 
 
+class Totals(NamedTuple):
+    """How much there is in an export, its vectors by the version of their model."""
+
+    photos: int
+    files: int
+    failures: int
+    vectors: dict[str, int]
+
+
 class Passed(NamedTuple):
     """How much of an export has passed; `end` is what its last frame says, and None before."""
 
     bytes: int
     photos: int
     of: int
-    end: dict[str, Any] | None = None
+    end: Totals | None = None
 
 
 def passing(chunks: Iterator[bytes], name: str) -> Iterator[Passed]:
@@ -37,37 +46,43 @@ def passing(chunks: Iterator[bytes], name: str) -> Iterator[Passed]:
 
     reader = FrameReader(chunks)
     photos = of = 0
-    end: dict[str, Any] | None = None
+    end: Totals | None = None
     try:
         for frame in reader:
             if frame.kind == HEAD:
-                of = json.loads(frame.payload)["photos"]
+                of = int(json.loads(frame.payload)["photos"])
             elif frame.kind == PHOTOS:
                 # Within a string of JSON, a quotation mark has a backslash before it.
                 photos += frame.payload.count(b'"digest":')
             elif frame.kind == STOPPED:
                 raise ExportError(f"it is not complete, for while it was made: {json.loads(frame.payload)['reason']}")
             elif frame.kind == DONE:
-                end = json.loads(frame.payload)
+                end = _totals(json.loads(frame.payload))
             yield Passed(reader.bytes_read, photos, of, end)
     except ExportError as error:
         raise CliError(f"{name} cannot be used: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CliError(f"{name} cannot be used: it is not as lookalike writes it") from error
 
 
 def exported(passed: Passed, name: str) -> ExportAnswer:
     """Return what there is in an export that has passed to its end."""
-    end = passed.end or {}
+    # Without an end, nothing has passed to it.
+    assert passed.end is not None  # noqa: S101 - for the type checker
     return {
         "schema": 1,
         "file": name,
         "bytes": passed.bytes,
-        "photos": end["photos"],
-        "files": end["files"],
-        "failures": end["failures"],
-        "vectors": end["vectors"],
+        "photos": passed.end.photos,
+        "files": passed.end.files,
+        "failures": passed.end.failures,
+        "vectors": passed.end.vectors,
     }
+
+
+def _totals(value: Any) -> Totals:
+    vectors = {str(version): int(count) for version, count in value["vectors"].items()}
+    return Totals(int(value["photos"]), int(value["files"]), int(value["failures"]), vectors)
 
 
 def refuse_watched(client: Client, name: str) -> None:
@@ -95,15 +110,17 @@ def written_whole(name: str, *, replace: bool) -> Iterator[Callable[[bytes], Non
             os.unlink(part)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "wb") as file:
+        # Unbuffered: what a full disk refuses is refused here, and not once more by closing.
+        with open(descriptor, "wb", buffering=0) as file:
 
             def write(data: bytes) -> None:
+                rest = memoryview(data)
                 with _told(name):
-                    file.write(data)
+                    while rest:
+                        rest = rest[file.write(rest) :]
 
             yield write
             with _told(name):
-                file.flush()
                 os.fsync(file.fileno())
         with _told(name):
             _refuse_existing(name, replace=replace)

@@ -85,8 +85,9 @@ def reading(name: str) -> Iterator[None]:
 
 def _stdin() -> IO[bytes]:
     if sys.stdin is None:
-        raise CliError("the image cannot be read: standard input is closed")
-    return sys.stdin.buffer
+        raise CliError("standard input cannot be read: it is closed")
+    # Unbuffered, so that what comes slowly goes on as it comes.
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
 
 
 def _chunks(file: IO[bytes], name: str) -> Iterator[bytes]:
@@ -101,7 +102,7 @@ def _chunks(file: IO[bytes], name: str) -> Iterator[bytes]:
 def _some(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
     first = next(chunks, None)
     if first is None:
-        raise CliError(f"{shown(name)} is empty, and no photo")
+        raise CliError(f"{shown(name)} is empty")
     yield first
     yield from chunks
 

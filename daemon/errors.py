@@ -6,6 +6,7 @@
     ├── AlreadyRunning      another daemon holds the data directory
     ├── ServiceError        the service cannot be installed or taken away
     ├── PhotoError          this photo cannot be indexed; the others can
+    ├── DecoderError        no process can be started in which photos are decoded
     ├── QueryError          this question cannot be answered as it was asked
     ├── ExportError         this file is no export that can be used
     └── StoreError
@@ -60,6 +61,13 @@ class PhotoError(LookalikeError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: {reason}")
+
+
+class DecoderError(LookalikeError):
+    """No decoder can be had, for `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"no process can be started in which photos are decoded: {reason}")
 
 
 class QueryError(LookalikeError):

@@ -24,7 +24,6 @@ import blake3
 
 from daemon.backfill import Backfill
 from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
-from daemon.encode.images import decode
 from daemon.errors import ModelError, PhotoError, StoreUnavailable
 from daemon.index.index import Encoded
 from daemon.index.mappings import Add, Bind, Fail, Remove
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.encode.images import Decode
     from daemon.index.index import Change, Index
     from daemon.index.mappings import FileRecord
     from daemon.watch.pending import Pending
@@ -158,7 +158,7 @@ class Indexer:
         batch_photos: int,
         queue_bytes: int,
         max_file_bytes: int,
-        max_pixels: int,
+        decode: Decode,
     ) -> None:
         self._index = index
         self._models = models
@@ -167,7 +167,7 @@ class Indexer:
         self._territory = territory
         self._batch_photos = batch_photos
         self._max_file_bytes = max_file_bytes
-        self._max_pixels = max_pixels
+        self._decode = decode
         self._order = itertools.count()
         self._to_load: queue.PriorityQueue[_Task] = queue.PriorityQueue()
         photo_bytes = 4 * sum(3 * encoder.min_side**2 for encoder in models.encoders)
@@ -428,7 +428,7 @@ class Indexer:
         encoders = [one for one in self._models.encoders if not lacking.isdisjoint(one.versions)]
         # A photo is decoded for all models at once, at the scale that the largest input asks for.
         min_side = max((one.min_side for one in self._models.encoders), default=1)
-        decoded = decode(data, task.path, min_side=min_side, max_pixels=self._max_pixels)
+        decoded = self._decode(data, task.path, min_side=min_side)
         task.photo = PhotoInfo(digest, decoded.width, decoded.height, decoded.format, decoded.taken_at, len(data))
         if not lacking:
             # The mapping was emptied, the vectors were not.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daemon.api.status import Status, Store
     from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
+    from daemon.encode.decoding.decoders import Decoders
     from daemon.encode.live import LiveModels
     from daemon.encode.models import Model
     from daemon.index.index import Index
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lookalike")
 
 TICK_SECONDS = 0.2
+QUERY_DECODERS = 2
 
 
 @dataclass(slots=True)
@@ -61,6 +63,9 @@ class Daemon:
         self._reporter = Reporter(console)
         self._manager = ServiceManager()
         self._done_before = 0
+        self._decoders = _decoders(settings, _threads(settings), warm=_threads(settings))
+        # A question does not wait for a photo that is indexed.
+        self._query_decoders = _decoders(settings, QUERY_DECODERS, warm=1)
         self._lock: object | None = None
         self._built: _Built | None = None
 
@@ -73,6 +78,9 @@ class Daemon:
                 # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
                 signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_data_dir()
+        # They get ready while the models are loaded; and end last, because what is being read needs them.
+        for decoders in (self._decoders, self._query_decoders):
+            self._services.start(decoders)
         self._manager.status("starting: making the models ready", at_once=True)
         models = _prepare(settings, self._catalogue)
         live = _load(models, settings)
@@ -195,7 +203,7 @@ class Daemon:
             batch_photos=settings.encode.batch_photos,
             queue_bytes=settings.encode.queue_mebibytes * configuration.MEBIBYTE,
             max_file_bytes=settings.limits.max_file_bytes,
-            max_pixels=settings.limits.max_pixels,
+            decode=self._decoders.decode,
         )
         status = Status(
             library=settings.library,
@@ -217,7 +225,7 @@ class Daemon:
             text_models=_by_preference(models),
             text_candidates=lambda: _text_candidates(self._catalogue, settings.models_dir),
             max_limit=settings.search.max_limit,
-            max_pixels=settings.limits.max_pixels,
+            decode=self._query_decoders.decode,
         )
         turns = Turns()
         verifier = Verifier(
@@ -229,7 +237,7 @@ class Daemon:
                 index,
                 search,
                 live,
-                max_pixels=settings.limits.max_pixels,
+                decode=self._decoders.decode,
                 max_limit=settings.search.max_limit,
                 is_shown=watcher.is_watched,
             ),
@@ -316,6 +324,14 @@ def count(number: int, noun: str) -> str:
 
 def _threads(settings: Config) -> int:
     return settings.encode.threads or len(os.sched_getaffinity(0))
+
+
+def _decoders(settings: Config, count: int, *, warm: int) -> Decoders:
+    from daemon.encode.decoding.decoders import Decoders, Limits  # noqa: PLC0415 - imported when it is needed, not for --help
+
+    limits = settings.limits
+    memory_bytes = limits.decode_memory_mebibytes * configuration.MEBIBYTE
+    return Decoders(count, Limits(limits.max_pixels, limits.decode_timeout_seconds, memory_bytes), warm=warm)
 
 
 def _prepare(settings: Config, catalogue: Catalogue) -> list[Model]:

@@ -8,7 +8,6 @@ import blake3
 
 from daemon.api.asking import File, Photo, Picture, Text
 from daemon.changes import photo_id
-from daemon.encode.images import decode
 from daemon.errors import PhotoError, QueryError
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from daemon.api.asking import What
+    from daemon.encode.images import Decode
     from daemon.index.index import Collection, Index
     from daemon.index.search import Search
 
@@ -60,14 +60,14 @@ class Embedding:
         encoders: Mapping[str, QueryEncoder],
         texts: Mapping[str, TextEncoder],
         *,
-        max_pixels: int,
+        decode: Decode,
     ) -> None:
         """Both mappings are by version, and may change with the models that are live."""
         self._index = index
         self._search = search
         self._encoders = encoders
         self._texts = texts
-        self._max_pixels = max_pixels
+        self._decode = decode
 
     def understands_text(self, collection: Collection) -> bool:
         return collection.version in self._texts
@@ -103,7 +103,7 @@ class Embedding:
         # At the scale at which photos are decoded to be indexed.
         min_side = max(encoder.min_side for encoder in tuple(self._encoders.values()))
         try:
-            return decode(data, name, min_side=min_side, max_pixels=self._max_pixels).image
+            return self._decode(data, name, min_side=min_side).image
         except PhotoError as error:
             # What to do next is about files that are indexed.
             reason = error.reason.partition("; ")[0].removesuffix(".")

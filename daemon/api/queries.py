@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from daemon.api.asking import Question
     from daemon.api.embedding import Embedded, QueryEncoder, TextEncoder
+    from daemon.encode.images import Decode
     from daemon.index.index import Collection, Index
     from daemon.index.search import Result, Search
 
@@ -46,13 +47,13 @@ class Queries:
         text_models: Sequence[str],
         text_candidates: Callable[[], Mapping[str, bool]],
         max_limit: int,
-        max_pixels: int,
+        decode: Decode,
     ) -> None:
         self._index = index
         self._search = search
         self._is_unverified = is_unverified
         self._max_limit = max_limit
-        self._embedding = Embedding(index, search, encoders, texts, max_pixels=max_pixels)
+        self._embedding = Embedding(index, search, encoders, texts, decode=decode)
         self._choice = Choice(
             index, self._embedding.understands_text, text_models=text_models, text_candidates=text_candidates
         )

@@ -8,7 +8,7 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pillow_heif
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -79,6 +79,12 @@ class Decoded:
     format: str
     taken_at: str
     """EXIF DateTimeOriginal, ISO 8601 without a zone; empty when the file does not say."""
+
+
+class Decode(Protocol):
+    """What `decode` does, wherever it is done, within limits that are known there."""
+
+    def __call__(self, data: bytes, path: str, *, min_side: int) -> Decoded: ...
 
 
 def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded:
@@ -157,7 +163,7 @@ def _iso_time(value: object) -> str:
 
 
 def _reason(error: Exception, data: bytes) -> str:
-    text = str(error)
+    text = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         pixels = re.search(r"\((\d+) pixels\)", text)
         return _too_large(int(pixels[1]) if pixels else None)
@@ -167,7 +173,7 @@ def _reason(error: Exception, data: bytes) -> str:
         kind = "text" if b"\0" not in data[:512] and data[:512].isascii() else "damaged, or of a kind that is not read"
         return f"the file is not an image: it is {kind}."
     if isinstance(error, MemoryError):
-        return "decoding the image takes more memory than is free; free some, or lower limits.max_pixels."
+        return "decoding the image takes more memory than limits.decode_memory_mebibytes allows, or than is free."
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "the image is cut short; it is tried again when the file changes."
     return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__})."

@@ -208,6 +208,13 @@ class Mappings:
         with self._errors():
             return _photo_info(cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.photo(photo))))
 
+    def infos(self, ids: Sequence[int]) -> list[PhotoInfo | None]:
+        """Return what is known of each photo, but for its paths."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for photo in ids:
+                pipe.hgetall(self.keys.photo(photo))
+            return [_photo_info(fields) for fields in pipe.execute()]
+
     def photos(self, ids: Sequence[int]) -> list[tuple[PhotoInfo | None, list[str]]]:
         """Return of each id what is known of the photo, and its paths in order."""
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from daemon.changes import FileStat, signature
 from daemon.errors import ExportError
-from daemon.index.index import Encoded
-from daemon.index.mappings import Add, Fail
+from daemon.index.mappings import Fail
 from daemon.transfer import frames
+from daemon.transfer.batch import Batch
 from daemon.transfer.frames import FrameReader
-from daemon.transfer.places import Places, renamed
-from daemon.transfer.records import (
-    ModelHead,
+from daemon.transfer.parsing import (
     read_failures,
     read_folders,
     read_head,
@@ -24,6 +20,7 @@ from daemon.transfer.records import (
     read_totals,
     read_vectors,
 )
+from daemon.transfer.places import Places, renamed, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +29,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from daemon.changes import PhotoInfo
     from daemon.index.index import Change, Index
     from daemon.transfer.frames import Frame
     from daemon.transfer.places import Territory
-    from daemon.transfer.records import ExportedFailure, ExportedPhoto
+    from daemon.transfer.records import ExportedFailure, ExportedPhoto, ModelHead
     from daemon.watch.filters import Filters
-
-    Vectors = Mapping[str, NDArray[np.float32]]
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +95,9 @@ class Importer:
                 taken = f"; {one.report.photos:,} of its photos were taken before that" if one.report.photos else ""
                 raise ExportError(f"{error}{taken}") from error
             finally:
-                one.grant()
+                one.end()
+            # The last rows of each collection: nobody else writes them out.
+            self._index.vectors.flush()
         log.info("imported %d photos; %d files are as they were exported", one.report.photos, one.report.bound)
         return one.report
 
@@ -126,6 +122,8 @@ class _Import:
         self._vectors: dict[str, dict[int, NDArray[np.float32]]] = {}
         self._held_bytes = 0
         self._are_used = False
+        self._last = -1
+        self._clashes = 0
         self.report = Imported()
 
     def take(self, frame: Frame) -> None:
@@ -149,8 +147,10 @@ class _Import:
             case frames.STOPPED:
                 raise ExportError(f"it is not complete, for while it was made: {read_stopped(frame.payload)}")
 
-    def grant(self) -> None:
-        """Let files that are not there be missing for as long as was decided of them."""
+    def end(self) -> None:
+        """Say what could not be taken, and let files that are not there be missing for as long as was decided of them."""
+        if self._clashes:
+            self.report.notes.append(f"{self._clashes:,} photos have the id of another one, and are left out")
         for folder, files in self._places.granted.items():
             self._territory.keep(folder, files)
 
@@ -163,7 +163,7 @@ class _Import:
             if collection is None:
                 self.report.notes.append(_unused(one, self._index.models))
             elif (collection.dim, collection.metric) != (one.dim, one.metric):
-                raise ExportError(f"its vectors of {one.model} have {one.dim} dimensions, and not {collection.dim}")
+                raise ExportError(f"its vectors of {one.model} are not what that version of the model gives")
         missing = {
             one.model for one in self._index.current if one.version not in {model.version for model in head.models}
         }
@@ -185,23 +185,26 @@ class _Import:
         self._vectors[model.version] = dict(zip(ids, rows, strict=True))
 
     def _take_photos(self, photos: Sequence[ExportedPhoto]) -> None:
-        known = self._index.mappings.photos([one.info.id for one in photos])
+        known = self._index.mappings.infos([one.info.id for one in photos])
         taken = []
-        for photo, (info, _) in zip(photos, known, strict=True):
+        for photo, info in zip(photos, known, strict=True):
             if info is not None and info.digest != photo.info.digest:
-                self.report.notes.append(f"the photo {photo.info.digest} has the id of another one, and is left out")
+                self._clashes += 1
             else:
                 # What this index knows of it stands.
                 taken.append((info or photo.info, [(renamed(path, self._moved), was) for path, was in photo.files]))
-        batch = _Batch(self._index, self._places, self._vectors, taken)
+        batch = Batch(self._index, self._places, self._vectors, taken)
         self._index.commit_chosen(batch.changes)
         written = self._index.keep(batch.unbound)
         self._pipeline.look_again([change.add.path for change in batch.bound])
         self._count(batch, written)
 
-    def _count(self, batch: _Batch, kept: Mapping[str, int]) -> None:
+    def _count(self, batch: Batch, kept: Mapping[str, int]) -> None:
         report = self.report
-        report.photos += batch.photos
+        for photo in batch.photos:
+            # One with very many files comes in several parts, one after another.
+            report.photos += photo != self._last
+            self._last = photo
         report.bound += batch.there
         report.kept += batch.away
         report.known += batch.known
@@ -217,75 +220,11 @@ class _Import:
         paths = [renamed(one.path, self._moved) for one in failures]
         records, failed = self._index.mappings.files(paths), self._index.mappings.failed(paths)
         for path, one, record, has_failed in zip(paths, failures, records, failed, strict=True):
-            if record is None and not has_failed and self._territory.admits(path) and _state(path) == one.signature:
+            if record is None and not has_failed and self._territory.admits(path) and state_of(path) == one.signature:
                 yield Fail(path, one.reason, one.signature, one.attempts, one.since)
-
-
-class _Batch:
-    """Some photos of an export: decides what becomes of them while nothing else writes, and counts it."""
-
-    def __init__(
-        self,
-        index: Index,
-        places: Places,
-        vectors: Mapping[str, Mapping[int, NDArray[np.float32]]],
-        photos: Sequence[tuple[PhotoInfo, Sequence[tuple[str, FileStat]]]],
-    ) -> None:
-        self._index = index
-        self._places = places
-        self._vectors = vectors
-        self._files = photos
-        self._taken: set[str] = set()
-        self.bound: list[Encoded] = []
-        self.unbound: list[tuple[PhotoInfo, Vectors]] = []
-        """Photos of which no file can be told to be there, with the vectors that are not in the index yet."""
-        self.photos = self.there = self.away = self.known = self.left = 0
-
-    def changes(self) -> list[Change]:
-        paths = [path for _, files in self._files for path, _ in files]
-        mappings = self._index.mappings
-        records = dict(zip(paths, mappings.files(paths), strict=True))
-        failed = dict(zip(paths, mappings.failed(paths), strict=True))
-        everything = {one.version for one in self._index.collections}
-        for (info, files), lacking in zip(
-            self._files, self._index.lacking([info.id for info, _ in self._files]), strict=True
-        ):
-            given = {version: one[info.id] for version in lacking if info.id in (one := self._vectors.get(version, {}))}
-            if not given and lacking == everything:
-                # Nothing would be saved: a walk has it read and encoded.
-                self.left += len(files)
-                continue
-            self.photos += 1
-            unrecorded = [(path, was) for path, was in files if records[path] is None]
-            self.known += len(files) - len(unrecorded)
-            found = list(self._found([(path, was) for path, was in unrecorded if not failed[path]]))
-            self.left += len(unrecorded) - len(found)
-            self.bound += [Encoded(Add(path, now, info), given, lacking.difference(given)) for path, now in found]
-            if given and not found:
-                self.unbound.append((info, given))
-        return list(self.bound)
-
-    def _found(self, files: Sequence[tuple[str, FileStat]]) -> Iterator[tuple[str, FileStat]]:
-        for path, was in files:
-            if path in self._taken:
-                continue
-            self._taken.add(path)
-            there = self._places.there(path, was)
-            kept = None if there else self._places.away(path, was)
-            self.there += there is not None
-            self.away += kept is not None
-            if now := there or kept:
-                yield path, now
 
 
 def _unused(one: ModelHead, models: Sequence[str]) -> str:
     if one.model in models:
         return f"{one.model}: its vectors are of another version, and are not used; they will be encoded again"
     return f"{one.model}: it is not configured here, so its vectors are not used"
-
-
-def _state(path: str) -> str:
-    try:
-        return signature(os.lstat(path))
-    except OSError:
-        return ""

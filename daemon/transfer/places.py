@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from daemon.changes import FileStat
+from daemon.changes import FileStat, signature
 from daemon.watch.reconcile import Walk
 
 if TYPE_CHECKING:
@@ -73,6 +73,14 @@ def unchanged(path: str, was: FileStat) -> FileStat | None:
         return None
     now = FileStat.of(found)
     return now if stat.S_ISREG(found.st_mode) and (now.size, now.mtime_ns) == (was.size, was.mtime_ns) else None
+
+
+def state_of(path: str) -> str:
+    """Return what tells this state of a file from its next, as `signature` does; empty where none can be seen."""
+    try:
+        return signature(os.lstat(path))
+    except OSError:
+        return ""
 
 
 def renamed(path: str, moved: Sequence[tuple[str, str]]) -> str:

@@ -1,42 +1,28 @@
-r"""What stands in the frames of an export, and the checks that it has to pass: whoever made the file, it may do no harm.
+r"""What stands in the frames of an export, and how it is written.
 
 All but the vectors is JSON in ASCII; a byte 0xNN of a path that is no UTF-8 is \udcNN, Python's surrogateescape.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import os
-import re
 import struct
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from daemon.changes import FileStat, PhotoInfo, Remembered
-from daemon.errors import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-FORMAT = 1
-PATH_BYTES = 4096
-"""PATH_MAX of Linux."""
-MAX_DIM = 32_768
-"""What Milvus takes."""
-UNIT_TOLERANCE = 1e-3
-"""By how much the length of a unit vector may differ from one: float32 and the stores take some 1e-6."""
-LARGEST = 2**63 - 1
+    from daemon.changes import FileStat, PhotoInfo, Remembered
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
-_FORMAT_NAME = re.compile(r"[A-Za-z0-9_+. -]{0,32}")
-_SIGNATURE = re.compile(r"\d{1,20} -?\d{1,20} \d{1,20} -?\d{1,20}")
-_VECTORS = struct.Struct("<II")
+FORMAT = 1
+
+VECTORS_HEAD = struct.Struct("<II")
+"""The place of the model in the head, and how many vectors follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +81,6 @@ class Totals:
     """By the version of their model."""
 
 
-# Writing
-
-
 def head_bytes(head: Head) -> bytes:
     return _json(asdict(head))
 
@@ -115,7 +98,7 @@ def photos_bytes(photos: Sequence[str]) -> bytes:
 def vectors_bytes(model: int, ids: Sequence[int], rows: NDArray[np.float32]) -> bytes:
     """Return the vectors [n, dim] of the photos `ids` by the model at this place of the head."""
     numbers = np.asarray(ids, dtype="<i8").tobytes()
-    return b"".join((_VECTORS.pack(model, len(ids)), numbers, np.ascontiguousarray(rows, dtype="<f4").tobytes()))
+    return b"".join((VECTORS_HEAD.pack(model, len(ids)), numbers, np.ascontiguousarray(rows, dtype="<f4").tobytes()))
 
 
 def failures_bytes(failures: Sequence[ExportedFailure]) -> bytes:
@@ -136,184 +119,3 @@ def stopped_bytes(reason: str) -> bytes:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
-
-
-# Reading
-
-
-def read_head(payload: bytes) -> Head:
-    value = _object(payload, "its head")
-    if value.get("format") != FORMAT:
-        raise ExportError(f"it has format {value.get('format')!r:.20}, and this lookalike knows {FORMAT}; update it")
-    with _Checked("its head"):
-        models = tuple(_model(one) for one in value["models"])
-        return Head(
-            _named(value["lookalike"]),
-            _named(value["library"]),
-            _named(value["created"]),
-            _number(value["photos"]),
-            _number(value["files"]),
-            models,
-            _named(value["layout"]),
-        )
-
-
-def read_photos(payload: bytes) -> list[ExportedPhoto]:
-    with _Checked("a photo of it"):
-        return [_photo(value) for value in _list(payload, "a photo of it")]
-
-
-def read_vectors(payload: bytes, models: Sequence[ModelHead]) -> tuple[ModelHead, list[int], NDArray[np.float32]]:
-    """Return the model, the ids of the photos, and their vectors [n, dim]: finite, and of length one."""
-    if len(payload) < _VECTORS.size:
-        raise _wrong("a frame of vectors")
-    place, count = _VECTORS.unpack_from(payload)
-    if place >= len(models):
-        raise _wrong("a frame of vectors")
-    model = models[place]
-    if len(payload) != _VECTORS.size + count * (8 + 4 * model.dim):
-        raise _wrong("a frame of vectors")
-    ids = np.frombuffer(payload, "<i8", count, _VECTORS.size)
-    rows = np.frombuffer(payload, "<f4", count * model.dim, _VECTORS.size + 8 * count).reshape(count, model.dim)
-    # What is no number has no length either: the comparison fails.
-    with np.errstate(all="ignore"):
-        is_unit = np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1) <= UNIT_TOLERANCE
-    if not is_unit.all() or len(np.unique(ids)) != count:
-        raise _wrong("a vector of it")
-    return model, ids.tolist(), rows.astype(np.float32, copy=False)
-
-
-def read_failures(payload: bytes) -> list[ExportedFailure]:
-    with _Checked("a failure of it"):
-        return [_failure(value) for value in _list(payload, "a failure of it")]
-
-
-def read_folders(payload: bytes) -> dict[str, Remembered]:
-    with _Checked("a folder of it"):
-        return {_path(one["path"]): Remembered(kept=_number(one["kept"])) for one in _list(payload, "a folder of it")}
-
-
-def read_totals(payload: bytes) -> Totals:
-    value = _object(payload, "its end")
-    with _Checked("its end"):
-        vectors = {_named(version): _number(count) for version, count in value["vectors"].items()}
-        return Totals(_number(value["photos"]), _number(value["files"]), _number(value["failures"]), vectors)
-
-
-def read_stopped(payload: bytes) -> str:
-    with _Checked("its end"):
-        return _text(_object(payload, "its end")["reason"], 2000)
-
-
-class _Checked:
-    """Says of what does not have the shape of a record that it is wrong."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | OverflowError):
-            raise _wrong(self._what) from error
-
-
-def _wrong(what: str) -> ExportError:
-    return ExportError(f"{what} is not as lookalike writes it")
-
-
-def _parsed(payload: bytes, what: str) -> Any:
-    try:
-        return json.loads(payload.decode("ascii"))
-    except (ValueError, RecursionError) as error:
-        raise _wrong(what) from error
-
-
-def _object(payload: bytes, what: str) -> dict[str, Any]:
-    value = _parsed(payload, what)
-    if not isinstance(value, dict):
-        raise _wrong(what)
-    return value
-
-
-def _list(payload: bytes, what: str) -> list[Any]:
-    value = _parsed(payload, what)
-    if not isinstance(value, list):
-        raise _wrong(what)
-    return value
-
-
-def _model(value: Any) -> ModelHead:
-    dim, metric = _number(value["dim"]), value["metric"]
-    if not 1 <= dim <= MAX_DIM or metric not in ("cosine", "l2", "ip"):
-        raise ValueError
-    return ModelHead(_named(value["model"]), _named(value["version"]), dim, metric)
-
-
-def _photo(value: Any) -> ExportedPhoto:
-    info = PhotoInfo(
-        digest=_matching(value["digest"], _DIGEST),
-        width=_number(value["width"]),
-        height=_number(value["height"]),
-        format=_matching(value["format"], _FORMAT_NAME),
-        taken_at=_moment(value["taken_at"]),
-        bytes=_number(value["bytes"]),
-    )
-    return ExportedPhoto(info, tuple(_file(*one) for one in value["files"]))
-
-
-def _file(path: Any, size: Any, mtime_ns: Any, device: Any, inode: Any) -> tuple[str, FileStat]:
-    # A file may be older than 1970; device and inode have 64 bits.
-    stat = FileStat(_number(size), _number(mtime_ns, -LARGEST), _number(device, most=2**64), _number(inode, most=2**64))
-    return _path(path), stat
-
-
-def _failure(value: Any) -> ExportedFailure:
-    since = value["since"]
-    if not isinstance(since, int | float) or not 0 <= since <= LARGEST:
-        raise ValueError
-    return ExportedFailure(
-        _path(value["path"]),
-        _text(value["reason"], 10_000),
-        _number(value["attempts"]),
-        float(since),
-        _matching(value["signature"], _SIGNATURE),
-    )
-
-
-def _number(value: Any, least: int = 0, most: int = LARGEST) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError
-    return value
-
-
-def _text(value: Any, longest: int) -> str:
-    if not isinstance(value, str) or len(value) > longest:
-        raise ValueError
-    return value
-
-
-def _matching(value: Any, pattern: re.Pattern[str]) -> str:
-    if not pattern.fullmatch(_text(value, 1000)):
-        raise ValueError
-    return str(value)
-
-
-def _named(value: Any) -> str:
-    return _matching(value, _NAME)
-
-
-def _moment(value: Any) -> str:
-    text = _text(value, 32)
-    if text and dt.datetime.fromisoformat(text).tzinfo is not None:
-        raise ValueError
-    return text
-
-
-def _path(value: Any) -> str:
-    """Return a path as the daemon makes them: absolute, and with nothing in it that leads elsewhere."""
-    path = _text(value, PATH_BYTES)
-    raw = os.fsencode(path)
-    if not path.startswith("/") or b"\0" in raw or len(raw) > PATH_BYTES or os.path.normpath(path) != path:
-        raise ValueError
-    return path

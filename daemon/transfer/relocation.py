@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from daemon.changes import FileStat, signature
+from daemon.changes import FileStat
 from daemon.errors import QueryError
 from daemon.index.mappings import PAGE, Bind, Fail, Remove
-from daemon.transfer.places import renamed, unchanged
+from daemon.transfer.places import renamed, state_of, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,10 +189,11 @@ class Relocation:
         places = [renamed(one.path, [(old, new)]) for one in failures]
         records, failed = self._index.mappings.files(places), self._index.mappings.failed(places)
         for one, place, record, has_failed in zip(failures, places, records, failed, strict=True):
-            if not _still_fails(place, one) or not self._territory.admits(place):
+            state = state_of(place)
+            if not state or not _still_fails(place, one) or not self._territory.admits(place):
                 continue
             if record is None and not has_failed:
-                yield Fail(place, one.reason, signature(os.lstat(place)), one.attempts, one.since)
+                yield Fail(place, one.reason, state, one.attempts, one.since)
             yield Remove(one.path)
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import blake3
 
 from daemon.changes import FileStat
-from daemon.encode.images import decode
 from daemon.errors import ModelError, PhotoError
 from daemon.index.audit import Audit
 from daemon.reading import open_itself
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daemon.changes import PhotoInfo
+    from daemon.encode.images import Decode
     from daemon.index.index import Collection, Index
     from daemon.index.search import Search
     from daemon.verify.report import Subject
@@ -61,14 +61,14 @@ class OwnBytes:
         search: Search,
         models: Models,
         *,
-        max_pixels: int,
+        decode: Decode,
         max_limit: int,
         is_shown: Callable[[str], bool],
     ) -> None:
         self._index = index
         self._search = search
         self._models = models
-        self._max_pixels = max_pixels
+        self._decode = decode
         self._max_limit = max(max_limit, NEAREST)
         self.is_shown = is_shown
 
@@ -77,7 +77,7 @@ class OwnBytes:
         # At the scale at which it was decoded to be indexed.
         min_side = max(encoder.min_side for encoder in tuple(self._models.by_version.values()))
         try:
-            image = decode(data, paths[0], min_side=min_side, max_pixels=self._max_pixels).image
+            image = self._decode(data, paths[0], min_side=min_side).image
         except PhotoError:
             return list(self._index.models)
         return [

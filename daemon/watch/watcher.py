@@ -222,9 +222,10 @@ class Watcher:
 
         A walk that is under way knows nothing of it: it counts from the next one on.
         """
-        folder = next(one for one in self.folders if one.path == path)
         with self._deciding:
-            folder.granted += files
+            for folder in self.folders:
+                if folder.path == path:
+                    folder.granted += files
             known = self._memory.recall(path)
             self._memory.remember(path, replace(known, kept=known.kept + files))
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import stat
+import struct
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daemon.transfer.frames import MAGIC, PHOTOS, VECTORS, FrameReader, FrameWriter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Wait = Callable[..., Any]
 
+BIN = Path(sys.executable).parent
 CONFIGURATION = """
 folders: [{folder}]
 models: [efficientnet-lite0]
@@ -147,3 +155,94 @@ def test_a_library_relocates_without_a_photo_being_encoded(library: Any, wait_fo
     status, _, err = said(library, "relocate", old, new)
     assert (status, err) == (1, f"no file below {old} is known; lookalike status lists the folders\n")
     assert library.status()["encoded"] == 0
+
+
+def one_photo_a_frame(data: bytes) -> list[bytes]:
+    """Return the export in pieces, each with a photo and its vector."""
+    frames = list(FrameReader(iter([data])))
+    writer, pieces = FrameWriter(), [MAGIC]
+    head = json.loads(frames[0].payload)
+    (dim,) = (model["dim"] for model in head["models"])
+    vectors: dict[int, bytes] = {}
+    for frame in frames:
+        if frame.kind == VECTORS:
+            _, count = struct.unpack_from("<II", frame.payload)
+            rows = frame.payload[8 + 8 * count :]
+            ids = struct.unpack_from(f"<{count}q", frame.payload, 8)
+            vectors |= {one: rows[4 * dim * n : 4 * dim * (n + 1)] for n, one in enumerate(ids)}
+        elif frame.kind == PHOTOS:
+            for photo in json.loads(frame.payload):
+                identity = int(photo["digest"][:16], 16) >> 1
+                vector = writer.frame(VECTORS, struct.pack("<IIq", 0, 1, identity) + vectors[identity])
+                pieces.append(vector + writer.frame(PHOTOS, json.dumps([photo]).encode("ascii")))
+        else:
+            pieces.append(writer.frame(frame.kind, frame.payload))
+    return pieces
+
+
+@contextlib.contextmanager
+def importing(one: Any, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an import that reads from a pipe."""
+    process = subprocess.Popen(
+        [BIN / "lookalike", "import", "-", *arguments],
+        env=one.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+def test_an_import_that_ends_with_the_daemon_is_completed_by_another(
+    library: Any, other: Any, wait_for: Wait, number: signal.Signals
+) -> None:
+    file = library.root / "backup"
+    assert said(library, "export", file)[0] == 0
+    pieces = one_photo_a_frame(file.read_bytes())
+    moved = ("--moved", f"{library.folder}={other.folder}")
+    start(other)
+    with importing(other, *moved) as process:
+        assert process.stdin is not None
+        for piece in pieces[:6]:
+            process.stdin.write(piece)
+        process.stdin.flush()
+        wait_for(lambda: other.status()["photos"] == 3, "half of it is taken")
+        assert said(other, "verify") == (1, "", "an import is running; try again when it is done\n")
+        other.stop(number)
+        process.stdin.close()
+        assert process.wait(30) in (1, 69)
+        assert process.stderr is not None
+        assert process.stderr.read().count(b"\n") == 1
+    start(other)
+    assert answer(other, "import", file, *moved)["known"] >= 3
+    shutil.copytree(library.folder, other.root / "coming")
+    (other.root / "coming").rename(other.folder)
+    wait_for(lambda: not other.status()["held_deletions"])
+    assert said(other, "sync")[0] == 0
+    assert other.status()["encoded"] == 0
+    other.assert_equals_disk()
+    assert answer(other, "verify")["differences"] == []
+
+
+def test_an_import_of_which_a_part_is_damaged_says_what_was_taken(library: Any, other: Any) -> None:
+    file = library.root / "backup"
+    assert said(library, "export", file)[0] == 0
+    pieces = one_photo_a_frame(file.read_bytes())
+    start(other)
+    done = subprocess.run(
+        [BIN / "lookalike", "import", "-"],
+        input=b"".join(pieces[:7]),
+        env=other.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"; 4 of its photos were taken before that" in done.stderr
+    status, _, err = said(library, "export", library.folder / "backup")
+    assert (status, err.count("\n")) == (1, 1)
+    assert not (library.folder / "backup").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import threading
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from daemon.changes import FileStat, PhotoInfo
+from daemon.encode.images import decode
 from daemon.index.index import Encoded, Index
 from daemon.index.mappings import Add
 from daemon.indexer import Indexer
@@ -81,7 +83,7 @@ class Life:
             batch_photos=8,
             queue_bytes=10**7,
             max_file_bytes=10**6,
-            max_pixels=10**6,
+            decode=functools.partial(decode, max_pixels=10**6),
         )
 
     def start(self) -> None:

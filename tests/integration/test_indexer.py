@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -20,6 +21,7 @@ from daemon import indexer as module
 from daemon import paths, reading
 from daemon.changes import FileStat, Hint
 from daemon.encode.encoder import Encoder
+from daemon.encode.images import decode
 from daemon.encode.models import Model, load_spec, prepare
 from daemon.errors import ModelError, PhotoError, StoreRefused, StoreUnavailable
 from daemon.index.index import Index
@@ -126,7 +128,7 @@ class Pipeline:
         self.pending = Pending(settle)
         self.territory = Territory(folder, self.pending, index)
         self._kit = kit
-        given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8, "max_pixels": 10**7} | options
+        given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8} | options
         self.indexer = Indexer(
             self.index,
             kit.loaded(self.encoders),
@@ -134,6 +136,7 @@ class Pipeline:
             settle,
             self.territory,
             max_file_bytes=MAX_FILE_BYTES,
+            decode=functools.partial(decode, max_pixels=10**7),
             **given,
         )
 

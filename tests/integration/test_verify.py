@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -18,6 +19,7 @@ from PIL import Image
 from daemon import paths
 from daemon.changes import Hint
 from daemon.encode.encoder import Encoder
+from daemon.encode.images import decode
 from daemon.encode.models import load_spec, prepare
 from daemon.errors import QueryError
 from daemon.index.index import Index
@@ -126,10 +128,17 @@ class Library:
             batch_photos=4,
             queue_bytes=10**8,
             max_file_bytes=10**6,
-            max_pixels=MAX_PIXELS,
+            decode=functools.partial(decode, max_pixels=MAX_PIXELS),
         )
         search = Search(index, territory.admits)
-        own_bytes = OwnBytes(index, search, models, max_pixels=MAX_PIXELS, max_limit=50, is_shown=territory.admits)
+        own_bytes = OwnBytes(
+            index,
+            search,
+            models,
+            decode=functools.partial(decode, max_pixels=MAX_PIXELS),
+            max_limit=50,
+            is_shown=territory.admits,
+        )
         self.owed: set[str] = set()
         self.verifier = Verifier(
             index, pending, territory, FILTERS, own_bytes, lambda collection, _: collection.name in self.owed
@@ -241,6 +250,24 @@ def test_what_a_model_is_known_to_lack_and_is_owed_is_no_difference(library: Lib
     assert library.differences() == {}
     library.owed.clear()
     assert set(library.differences()) == {"vector_missing"}
+
+
+def test_what_is_about_to_be_collected_is_no_difference(library: Library, kit: Any) -> None:
+    kit.eventually(lambda: not library.indexer.collects)
+    verifier = Verifier(
+        library.index,
+        library.pending,
+        library.territory,
+        FILTERS,
+        library.verifier._own_bytes,
+        lambda *_: False,
+        is_collecting=lambda: library.indexer.collects,
+    )
+    with library.indexer.importing():
+        vector_of_nobody_that_is_recorded(library)
+    assert verifier.run(deep=False, repair=False).differences == ()
+    vector_of_nobody_that_is_recorded(library)
+    assert {one.kind for one in verifier.run(deep=False, repair=False).differences} == {"vector_stray"}
 
 
 def test_a_photo_that_fails_is_no_difference_while_its_file_stays_the_same(library: Library, kit: Any) -> None:

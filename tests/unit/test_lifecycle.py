@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from daemon.lifecycle import Services, Worker
+from daemon.errors import QueryError
+from daemon.lifecycle import Services, Turns, Worker
 
 
 class Part:
@@ -119,3 +120,20 @@ def test_a_worker_is_alive_until_its_work_is_done_and_has_its_name() -> None:
     assert not worker.alive
     worker.check()
     assert seen == ["look"]
+
+
+def test_only_one_undertaking_has_its_turn_and_the_next_when_it_has_ended() -> None:
+    turns = Turns()
+    with turns.take("an import"), pytest.raises(QueryError, match="an import is running; try again") as caught:
+        turns.take("a verification").__enter__()
+    assert caught.value.code == "busy"
+    with turns.take("a verification"):
+        pass
+
+
+def test_a_turn_ends_with_what_failed() -> None:
+    turns = Turns()
+    with pytest.raises(RuntimeError), turns.take("an import"):
+        raise RuntimeError
+    with turns.take("a verification"):
+        pass

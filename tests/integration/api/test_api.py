@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import stat
@@ -15,6 +16,7 @@ from PIL import Image
 from daemon.api import app
 from daemon.api.queries import Queries
 from daemon.api.server import Server, bind
+from daemon.encode.images import decode
 from daemon.errors import ConfigError, StoreUnavailable
 from daemon.index.index import Encoded, Index
 from daemon.index.search import Search
@@ -60,7 +62,7 @@ def served(index: Index, encoders: Sequence[Encoder], directory: Path, is_shown:
         text_models=(),
         text_candidates=dict,
         max_limit=50,
-        max_pixels=10**7,
+        decode=functools.partial(decode, max_pixels=10**7),
     )
     application = app.build(queries, others, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
     return Server(application, directory / "s")

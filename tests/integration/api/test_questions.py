@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 from functools import cache
@@ -104,7 +105,7 @@ class Served:
             text_models=("clip-vit-b32", WORDS),
             text_candidates=lambda: CANDIDATES,
             max_limit=50,
-            max_pixels=10**8,
+            decode=functools.partial(decode, max_pixels=10**8),
         )
         unasked: Any = None
         application = app.build(queries, unasked, unasked, unasked, max_bytes=10**7, default_limit=50)

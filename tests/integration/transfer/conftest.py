@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from daemon.encode.images import decode
 from daemon.indexer import Indexer
 from daemon.transfer.exporter import Exporter
 from daemon.transfer.frames import MAGIC, FrameReader, FrameWriter
@@ -101,7 +103,7 @@ class Library:
             batch_photos=8,
             queue_bytes=10**7,
             max_file_bytes=10**6,
-            max_pixels=10**6,
+            decode=functools.partial(decode, max_pixels=10**6),
         )
 
     @property
@@ -130,11 +132,11 @@ class Library:
         self.indexer.check()
         self.watcher.check()
         watcher = self.watcher
-        compared = watcher.walked and not watcher.busy and not len(self.pending)
-        return compared and not self.indexer.backfill.active and not self.indexer.collects
+        return watcher.walked and not watcher.busy and not len(self.pending) and not self.indexer.backfill.active
 
     def settle(self) -> None:
-        self.kit.eventually(self.idle)
+        """Wait until everything has been compared with the disk, and what is of no use has been collected."""
+        self.kit.eventually(lambda: self.idle() and not self.indexer.collects)
 
     def export(self, library: str = "test") -> bytes:
         return b"".join(Exporter(self.index, library).chunks(lambda: False))
@@ -168,7 +170,7 @@ def a_library(stores: Any, kit: Any, here: Path) -> Iterator[Library]:
     index.recover()
     one = Library(index, [here], kit)
     with one.running():
-        one.settle()
+        kit.eventually(one.idle)
     one.assert_equals_disk()
     yield one
     kit.drop(index)
@@ -194,10 +196,15 @@ def fresh(stores: Any, kit: Any, tmp_path: Path) -> Iterator[Library]:
 
 
 @pytest.fixture(scope="module")
-def exported(stores: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    """The export of such a library, made once."""
-    for one in a_library(stores, kit, tmp_path_factory.mktemp("exported") / "here"):
-        yield one.export()
+def standing(stores: Any, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """Such a library for all tests of a module, which leave it as it is."""
+    yield from a_library(stores, kit, tmp_path_factory.mktemp("standing") / "here")
+
+
+@pytest.fixture(scope="module")
+def exported(standing: Library) -> bytes:
+    """Its export."""
+    return standing.export()
 
 
 @pytest.fixture(scope="module")

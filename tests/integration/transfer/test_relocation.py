@@ -76,6 +76,21 @@ def test_relocating_while_the_first_walk_is_under_way(moved: Library, tmp_path: 
     moved.assert_equals_disk()
 
 
+def test_files_that_wait_to_be_read_are_not_read_once_they_are_relocated(
+    moved: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr("daemon.indexer.read_whole", lambda path, _: read.append(path))
+    with moved.running():
+        with moved.indexer.importing():
+            # The bulk is kept waiting, so that all of it waits.
+            moved.kit.eventually(lambda: len(moved.pending) == 14 and not moved.watcher.busy)
+            relocate(moved, tmp_path)
+        moved.settle()
+    assert read == []
+    moved.assert_equals_disk()
+
+
 def test_files_that_differ_or_are_missing_are_left_in_the_old_place(moved: Library, tmp_path: Path) -> None:
     there = tmp_path / "there"
     os.utime(there / "copy.png")

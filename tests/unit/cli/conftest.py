@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daemon.transfer.frames import DONE, HEAD, MAGIC, PHOTOS, FrameWriter
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -278,3 +280,34 @@ def status_answer() -> dict[str, Any]:
             {"name": "Milvus", "url": "unix:/run/milvus.sock", "embedded": True, "state": "ok", "reason": ""},
         ],
     }
+
+
+TOTALS = {"photos": 2, "files": 3, "failures": 1, "vectors": {"one-1": 2, "two-1": 1}}
+IMPORTED = {
+    "schema": 1,
+    "photos": 2,
+    "bound": 1,
+    "kept": 0,
+    "known": 0,
+    "left": 0,
+    "vectors": {"one": 2},
+    "notes": [],
+}
+RELOCATED = {
+    "schema": 1,
+    "files": 12,
+    "moved": 12,
+    "kept": 0,
+    "changed": 0,
+    "missing": 0,
+    "failures": 0,
+    "dry_run": False,
+}
+
+
+def exported(*frames: tuple[bytes, object]) -> bytes:
+    writer = FrameWriter()
+    return MAGIC + b"".join(writer.frame(kind, json.dumps(value).encode()) for kind, value in frames)
+
+
+EXPORT = exported((HEAD, {"photos": 2}), (PHOTOS, [{"digest": "a"}, {"digest": "b"}]), (DONE, TOTALS))

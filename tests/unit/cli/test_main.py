@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import daemon as daemon_package
-from tests.unit.cli.conftest import deletions, failure, search_answer
+from tests.unit.cli.conftest import EXPORT, IMPORTED, RELOCATED, deletions, failure, search_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,9 @@ def run_on_terminal(lookalike: Lookalike, *arguments: str, **variables: str) -> 
         ["verify"],
         ["failures"],
         ["deletions"],
+        ["export", "new"],
+        ["import", "backup"],
+        ["relocate", "/old", "/new"],
         ["--help"],
     ],
     ids=" ".join,
@@ -84,7 +87,8 @@ def test_a_command_imports_nothing_heavy(
 ) -> None:
     refusal = {"schema": 1, "error": {"code": "not_in_library", "message": "It is not in the library."}}
     found = search_answer((0.5, ["/a.jpg"]))
-    answers: dict[str, list[dict[str, Any]]] = {
+    (photo.parent / "backup").write_bytes(EXPORT)
+    answers: dict[str, list[Any]] = {
         "search": [refusal, found],
         "compare": [status_answer | {"models": [{"name": "a"}, {"name": "b"}]}, found, found],
         "status": [status_answer],
@@ -92,6 +96,9 @@ def test_a_command_imports_nothing_heavy(
         "verify": [verify_answer],
         "failures": [{"schema": 1, "failures": [failure("/a.jpg")], "total": 1}],
         "deletions": [{"schema": 1, "folders": [deletions("/photos")]}],
+        "export": [status_answer, EXPORT],
+        "import": [IMPORTED],
+        "relocate": [status_answer, RELOCATED],
         "--help": [],
     }
     for answer in [sync_answer] * ("--sync" in command) + answers[command[0]]:
@@ -150,6 +157,9 @@ def test_the_version_needs_no_daemon(lookalike: Lookalike) -> None:
         ["failures", "retry", "-h"],
         ["deletions", "--help"],
         ["deletions", "approve", "-h"],
+        ["export", "-h"],
+        ["import", "-h"],
+        ["relocate", "-h"],
     ],
     ids=" ".join,
 )
@@ -235,4 +245,4 @@ def test_closed_standard_streams_are_one_sentence(lookalike: Lookalike) -> None:
 
     done = subprocess.run(["sh", "-c", script], capture_output=True, env=lookalike.environment(), check=False)
 
-    assert (done.returncode, done.stderr) == (1, b"the image cannot be read: standard input is closed\n")
+    assert (done.returncode, done.stderr) == (1, b"standard input cannot be read: it is closed\n")

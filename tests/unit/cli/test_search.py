@@ -212,7 +212,7 @@ def test_an_empty_standard_input_is_called_so(lookalike: Lookalike, daemon: Fake
     done = lookalike("search", *arguments)
 
     name = "/dev/stdin" if "-" not in arguments else "standard input"
-    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", f"{name} is empty, and no photo\n")
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", f"{name} is empty\n")
 
 
 def test_an_empty_file_is_called_so(lookalike: Lookalike, daemon: FakeDaemon, photo: Path) -> None:
@@ -221,7 +221,7 @@ def test_an_empty_file_is_called_so(lookalike: Lookalike, daemon: FakeDaemon, ph
 
     done = lookalike("search", "photo.jpg")
 
-    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"photo.jpg is empty, and no photo\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"photo.jpg is empty\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""Photos decoded in confined processes: whatever a file does to its decoder costs that file alone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from daemon.encode.decoding.process import Decoder, Ended, TimedOut
+from daemon.errors import DecoderError, PhotoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.encode.images import Decoded
+
+log = logging.getLogger(__name__)
+
+GROWN_BYTES = 512 * 2**20
+"""A decoder that has kept more memory than this is replaced, so that one large photo is not paid for by all that follow."""
+ATTEMPTS = 2
+"""A decoder may have been ended by somebody else: a file is blamed only when it ends two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one photo may take."""
+
+    max_pixels: int
+    timeout_seconds: float
+    memory_bytes: int
+
+
+class Decoders:
+    """So many decoders, each with one photo at a time; `decode` may be called from any thread, and waits for a free one.
+
+    `limits` may be replaced at any time; it holds for the photos that follow.
+    """
+
+    name = "decoders"
+
+    def __init__(self, count: int, limits: Limits, *, warm: int) -> None:
+        """`warm` of them are begun by `start`, the others when they are needed."""
+        self.limits = limits
+        self._warm = warm
+        self._free: queue.LifoQueue[Decoder | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._free.put(None)
+        self._all: set[Decoder] = set()
+        self._changing = threading.Lock()
+        self._stopped = False
+        self._confinement: tuple[str, ...] | None = None
+        self.replaced = 0
+        """Decoders that a photo has ended, since the start."""
+
+    @property
+    def confinement(self) -> tuple[str, ...] | None:
+        """By what the decoders are confined, of "limits", "landlock" and "seccomp"; None before the first one has started."""
+        return self._confinement
+
+    # Service
+
+    def start(self) -> None:
+        """Begin those that are to be warm; none is waited for before it is needed."""
+        begun = [(self._free.get(), self._begin())[1] for _ in range(self._warm)]
+        for decoder in begun:
+            self._free.put(decoder)
+
+    def stop(self) -> None:
+        """End them, also those that are at work: their photos are looked at again at the next start."""
+        with self._changing:
+            self._stopped = True
+            ending, self._all = self._all, set()
+        for decoder in ending:
+            decoder.end()
+
+    def check(self) -> None:
+        """Nothing to say: a decoder that ends is replaced."""
+
+    # Decoding
+
+    def decode(self, data: bytes, path: str, *, min_side: int) -> Decoded:
+        """Return the photo in `data`, the bytes of the file at `path`, as `daemon.encode.images.decode` does.
+
+        PhotoError also when it takes more than the limits allow, or ends its decoders; DecoderError when there can be no decoder.
+        """
+        limits = self.limits
+        status = 0
+        for _ in range(ATTEMPTS):
+            try:
+                with self._decoder(limits) as decoder:
+                    return decoder.decode(data, path, min_side, limits.max_pixels, limits.timeout_seconds)
+            except TimedOut as error:
+                seconds = f"{limits.timeout_seconds:g} seconds"
+                reason = f"decoding it took longer than {seconds}, which is what limits.decode_timeout_seconds allows"
+                raise PhotoError(path, reason) from error
+            except Ended as error:
+                status = error.status
+        raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm")
+
+    @contextlib.contextmanager
+    def _decoder(self, limits: Limits) -> Iterator[Decoder]:
+        """Have a decoder that nobody else uses; it is handed on unless it has ended, or has grown."""
+        decoder = self._free.get()
+        good = False
+        try:
+            decoder = decoder or self._begin()
+            self._note(decoder)
+            yield decoder
+            good = True
+        except PhotoError:
+            good = True
+            raise
+        finally:
+            is_kept = good and decoder is not None and self._is_fit(decoder, limits)
+            if decoder is not None and not is_kept:
+                self._end(decoder)
+                self.replaced += not good
+            self._free.put(decoder if is_kept else None)
+
+    @staticmethod
+    def _is_fit(decoder: Decoder, limits: Limits) -> bool:
+        return decoder.memory_bytes < GROWN_BYTES and decoder.allowed_bytes == limits.memory_bytes
+
+    def _end(self, decoder: Decoder) -> None:
+        with self._changing:
+            self._all.discard(decoder)
+        decoder.end()
+
+    def _begin(self) -> Decoder:
+        with self._changing:
+            if self._stopped:
+                raise DecoderError("lookaliked is stopping")
+            decoder = Decoder(self.limits.memory_bytes)
+            self._all.add(decoder)
+        return decoder
+
+    def _note(self, decoder: Decoder) -> None:
+        confinement = decoder.wait_ready()
+        if self._confinement is None:
+            self._confinement = confinement
+            missing = ", ".join(_missing(confinement))
+            if missing:
+                log.warning("photos are decoded without %s, which this kernel does not have or not allow", missing)
+
+
+def _missing(confinement: tuple[str, ...]) -> Iterator[str]:
+    if "landlock" not in confinement:
+        yield "Landlock"
+    if "seccomp" not in confinement:
+        yield "a system call filter"
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"end with status {status}"
+    try:
+        return f"crash ({signal.Signals(-status).name})"
+    except ValueError:
+        return f"crash (signal {-status})"

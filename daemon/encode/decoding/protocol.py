@@ -1,0 +1,41 @@
+"""What is said between the daemon and a decoder, over a stream socket. The daemon believes no number of it before it has looked."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+
+HELLO = struct.Struct("<I")
+"""The decoder is ready, and confined by these: a bit for each of CONFINEMENTS."""
+CONFINEMENTS = ("limits", "landlock", "seccomp")
+
+REQUEST = struct.Struct("<IQdIQ")
+"""min_side, max_pixels, seconds, and the lengths of the path and of the file's bytes, which follow."""
+
+REPLY = struct.Struct("<BQIIIIBB")
+"""Whether it was decoded, the decoder's memory in bytes; width and height of the pixels that follow last, width and height before
+reduction, and the lengths of the format's name and of the time, which follow first. Where it was not decoded, the first number
+after the memory is the length of the reason, which follows."""
+
+MAX_REASON_BYTES = 2000
+CHANNELS = 3
+PIECE_BYTES = 1 << 20
+
+
+class EndOfStream(Exception):  # noqa: N818 - an event, not an error
+    """The other side has ended."""
+
+
+def receive(connection: socket.socket, length: int) -> bytearray:
+    """Return exactly so many bytes; EndOfStream where there are not as many, TimeoutError where the socket has a time-out."""
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        count = connection.recv_into(view)
+        if not count:
+            raise EndOfStream
+        view = view[count:]
+    return data

@@ -1,0 +1,103 @@
+"""A decoder: confines itself, then turns files into pixels, one at a time, until the daemon hangs up.
+
+Run as `python -I -m daemon.encode.decoding.worker MEMORY_BYTES`, with its socket as standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import sys
+
+from PIL import ExifTags, Image
+
+from daemon.encode.decoding.confinement import confine
+from daemon.encode.decoding.protocol import (
+    CONFINEMENTS,
+    HELLO,
+    MAX_REASON_BYTES,
+    PIECE_BYTES,
+    REPLY,
+    REQUEST,
+    EndOfStream,
+    receive,
+)
+from daemon.encode.images import Decoded, decode
+from daemon.errors import PhotoError
+
+# Formats whose plugins or libraries load something when they are first used.
+_REHEARSED = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "HEIF")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Serve until the socket is closed."""
+    # A service manager tells every process of a service to end; the daemon decides when.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection = socket.socket(fileno=0)
+    rehearse()
+    # Afterwards no file can be opened.
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    by = confine(int(sys.argv[1]))
+    with contextlib.suppress(EndOfStream, ConnectionError):
+        connection.sendall(HELLO.pack(sum(1 << CONFINEMENTS.index(name) for name in by)))
+        while True:
+            serve(connection, statm)
+
+
+def rehearse() -> None:
+    """Decode something of everything: whatever is loaded late is loaded now, when files can still be opened."""
+    for name in _REHEARSED:
+        # A Pillow without this codec has none to load.
+        with contextlib.suppress(KeyError, OSError, PhotoError):
+            file = io.BytesIO()
+            # 16 bits are converted by NumPy.
+            image = Image.new("I;16" if name == "PNG" else "RGB", (16, 16))
+            exif = Image.Exif()
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:01 00:00:00"
+            image.save(file, name, **({"exif": exif} if name == "JPEG" else {}))
+            decode(file.getvalue(), f"a.{name.lower()}", min_side=8, max_pixels=256)
+    with contextlib.suppress(PhotoError):
+        decode(b"\0" * 64, "a.tga", min_side=8, max_pixels=256)
+
+
+def serve(connection: socket.socket, statm: int) -> None:
+    """Answer one request; EndOfStream when there is none any more."""
+    min_side, max_pixels, seconds, path_length, length = REQUEST.unpack(receive(connection, REQUEST.size))
+    path = os.fsdecode(bytes(receive(connection, path_length)))
+    data = bytes(receive(connection, length))
+    # The kernel ends this process, whatever a library is busy with, and whether or not the daemon is still there.
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        decoded = decode(data, path, min_side=min_side, max_pixels=max_pixels)
+    except PhotoError as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        reason = error.reason.encode(errors="backslashreplace")[:MAX_REASON_BYTES]
+        connection.sendall(REPLY.pack(False, _memory_bytes(statm), len(reason), 0, 0, 0, 0, 0) + reason)
+        return
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _send(connection, decoded, statm)
+
+
+def _send(connection: socket.socket, decoded: Decoded, statm: int) -> None:
+    image = decoded.image
+    names = (decoded.format.encode(), decoded.taken_at.encode())
+    sides = (*image.size, decoded.width, decoded.height)
+    connection.sendall(REPLY.pack(True, _memory_bytes(statm), *sides, *map(len, names)) + b"".join(names))
+    # In strips: all of a large photo at once would need its memory twice.
+    rows = max(1, PIECE_BYTES // (3 * image.width))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        connection.sendall(strip.tobytes())
+
+
+def _memory_bytes(statm: int) -> int:
+    return int(os.pread(statm, 100, 0).split()[1]) * _PAGE_BYTES
+
+
+if __name__ == "__main__":
+    main()

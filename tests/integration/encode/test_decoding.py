@@ -1,0 +1,347 @@
+"""Decoders as processes: the same photos, and whatever ends one of them costs one photo at most."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from daemon.encode.decoding.decoders import Decoders, Limits
+from daemon.encode.decoding.process import Decoder, Ended
+from daemon.encode.decoding.protocol import HELLO, REPLY
+from daemon.encode.images import decode
+from daemon.errors import DecoderError, PhotoError
+from tests.drills.photos import photo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 2**20
+LIMITS = Limits(max_pixels=250_000_000, timeout_seconds=30.0, memory_bytes=2048 * MIB)
+ALL = {"limits", "landlock", "seccomp"}
+
+
+def picture(name: str, size: tuple[int, int] = (640, 480)) -> bytes:
+    pixels = np.random.default_rng(7).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize(size).save(file, name)
+    return file.getvalue()
+
+
+def flat(size: int) -> bytes:
+    """Return a small PNG of size x size pixels, which take much longer and more memory than its file."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size)).save(file, "PNG")
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def pool(count: int = 1, limits: Limits = LIMITS) -> Iterator[Decoders]:
+    decoders = Decoders(count, limits, warm=count)
+    decoders.start()
+    try:
+        yield decoders
+    finally:
+        decoders.stop()
+
+
+def children() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if "daemon.encode.decoding.worker" in one.cmdline()]
+
+
+def the_only() -> psutil.Process:
+    (only,) = children()
+    return only
+
+
+@pytest.mark.parametrize(
+    "name", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "HEIF", "TGA", "PPM", "JPEG2000"]
+)
+def test_a_photo_is_the_same_as_decoded_in_this_process(name: str) -> None:
+    data, path = picture(name), f"/p/a.{name.lower()}"
+    expected = decode(data, path, min_side=224, max_pixels=LIMITS.max_pixels)
+    with pool() as decoders:
+        found = decoders.decode(data, path, min_side=224)
+    assert found.image.tobytes() == expected.image.tobytes()
+    assert (found.image.size, found.width, found.height) == (expected.image.size, expected.width, expected.height)
+    assert (found.format, found.taken_at) == (expected.format, expected.taken_at)
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", picture("JPEG")[:2000], b"\x89PNG\r\n\x1a\n" + b"\0" * 99])
+def test_what_is_no_photo_is_refused_with_the_same_words(data: bytes) -> None:
+    with pytest.raises(PhotoError) as expected:
+        decode(data, "/p/a.jpg", min_side=224, max_pixels=LIMITS.max_pixels)
+    with pool() as decoders, pytest.raises(PhotoError) as found:
+        decoders.decode(data, "/p/a.jpg", min_side=224)
+    assert (found.value.path, found.value.reason) == (expected.value.path, expected.value.reason)
+
+
+def test_a_name_that_is_no_unicode_comes_through() -> None:
+    path = os.fsdecode(b"/p/\xff.tga")
+    with pool() as decoders:
+        assert decoders.decode(picture("TGA"), path, min_side=8).format == "TGA"
+        with pytest.raises(PhotoError) as caught:
+            decoders.decode(b"?", path, min_side=8)
+    assert caught.value.path == path
+
+
+def test_many_threads_share_the_decoders() -> None:
+    random = Random(1)
+    photos = [photo(random) for _ in range(40)]
+    expected = [decode(data, "a.jpg", min_side=64, max_pixels=10**8).image.tobytes() for data in photos]
+    with pool(2) as decoders, ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda data: decoders.decode(data, "a.jpg", min_side=64).image.tobytes(), photos)
+        assert list(found) == expected
+        assert len(children()) == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_decoder_that_somebody_ends_costs_no_photo(how: int) -> None:
+    with pool() as decoders:
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        the_only().send_signal(how)
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+        assert decoders.replaced == 1
+
+
+def test_a_file_that_crashes_its_decoder_twice_is_refused_and_the_next_is_not() -> None:
+    ends = threading.Event()
+
+    def end_all() -> None:
+        while not ends.is_set():
+            for process in children():
+                # Once it is at work, and not while it starts.
+                with contextlib.suppress(psutil.Error):
+                    if process.cpu_times().user > 0.5:
+                        process.send_signal(signal.SIGSEGV)
+            ends.wait(0.01)
+
+    with pool() as decoders:
+        killer = threading.Thread(target=end_all)
+        killer.start()
+        try:
+            with pytest.raises(
+                PhotoError, match=r"it made its decoder crash \(SIGSEGV\); the file is damaged, or means"
+            ):
+                decoders.decode(flat(12_000), "a.png", min_side=8)
+        finally:
+            ends.set()
+            killer.join()
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+
+
+def test_what_takes_too_long_is_ended_by_the_kernel() -> None:
+    with pool() as decoders:
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        decoders.limits = Limits(LIMITS.max_pixels, 0.05, LIMITS.memory_bytes)
+        slow, began = flat(12_000), time.monotonic()
+        with pytest.raises(
+            PhotoError, match=r"longer than 0\.05 seconds, which is what limits\.decode_timeout_seconds"
+        ):
+            decoders.decode(slow, "a.png", min_side=8)
+        assert time.monotonic() - began < 1.5
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+
+
+def test_a_decoder_that_is_stopped_is_ended_from_here() -> None:
+    with pool(limits=Limits(10**8, 0.1, LIMITS.memory_bytes)) as decoders:
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        the_only().suspend()
+        with pytest.raises(PhotoError, match="took longer"):
+            decoders.decode(picture("PNG"), "a.png", min_side=8)
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+
+
+def test_a_photo_that_takes_more_memory_than_allowed_is_refused_and_the_next_is_not() -> None:
+    with pool(limits=Limits(10**9, 30.0, 256 * MIB)) as decoders:
+        with pytest.raises(PhotoError, match=r"more memory than limits\.decode_memory_mebibytes allows"):
+            decoders.decode(flat(12_000), "a.png", min_side=8)
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+
+
+def test_a_decoder_that_has_kept_much_memory_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pool() as decoders:
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        before = the_only()
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        assert the_only().pid == before.pid
+        monkeypatch.setattr("daemon.encode.decoding.decoders.GROWN_BYTES", before.memory_info().rss // 2)
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        assert children() == []
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+        # No photo has done it harm.
+        assert decoders.replaced == 0
+
+
+def test_other_limits_hold_for_the_photos_that_follow() -> None:
+    with pool() as decoders:
+        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
+        decoders.limits = Limits(1000, 30.0, LIMITS.memory_bytes)
+        with pytest.raises(PhotoError, match=r"limits\.max_pixels"):
+            decoders.decode(picture("PNG"), "a.png", min_side=8)
+        before = the_only().pid
+        decoders.limits = Limits(10**8, 30.0, 1024 * MIB)
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        assert the_only().pid != before
+
+
+def test_decoders_end_with_the_pool_and_there_are_none_after_that() -> None:
+    with pool(2) as decoders:
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        assert len(children()) == 2
+    assert children() == []
+    with pytest.raises(DecoderError, match="lookaliked is stopping"):
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+
+
+def test_decoders_outlive_no_daemon_that_is_killed() -> None:
+    script = (
+        "import sys, time; from daemon.encode.decoding.decoders import Decoders, Limits;"
+        "d = Decoders(2, Limits(10**8, 30.0, 2**31), warm=2); d.start();"
+        "d.decode(bytes.fromhex(sys.argv[1]), 'a.png', min_side=8); print('ready', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, picture("PNG", (64, 64)).hex()], stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        decoders = psutil.Process(parent.pid).children()
+        assert len(decoders) == 2
+        parent.kill()
+    _, alive = psutil.wait_procs(decoders, timeout=10)
+    assert alive == []
+
+
+# What a decoder can still do
+
+TRIES = {
+    "read a file": "open('/etc/passwd').read()",
+    "write a file": "open('/tmp/lookalike-confined', 'w')",
+    "list a directory": "os.listdir('/')",
+    "make a directory": "os.mkdir('/tmp/lookalike-confined')",
+    "delete": "os.unlink('/tmp/lookalike-confined')",
+    "connect": "socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
+    "reach a local server": "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
+    "start a process": "os.fork()",
+    "run a program": "os.execv('/bin/true', ['true'])",
+    "end another process": "os.kill(os.getppid(), 0)",
+    "look into another process": "os.pidfd_open(os.getppid())",
+    "make memory that runs": "mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)",
+    "give itself more": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+}
+
+
+@pytest.fixture(scope="module")
+def confined() -> dict[str, str]:
+    """Return what came of each try, made by a process that has confined itself."""
+    script = (
+        "import mmap, os, resource, socket; from daemon.encode.decoding.confinement import confine\n"
+        f"print(*confine({512 * MIB}))\n"
+        f"for name, code in {TRIES!r}.items():\n"
+        "    try: exec(code); print(name, 'done', sep='\\t')\n"
+        "    except OSError as error: print(name, 'refused', sep='\\t')\n"
+        "    except ValueError as error: print(name, 'refused', sep='\\t')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    first, *lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split("\t") for line in lines)
+    found["by"] = first
+    return found
+
+
+@pytest.mark.parametrize("what", TRIES)
+def test_a_confined_process_cannot(confined: dict[str, str], what: str) -> None:
+    if "seccomp" not in confined["by"]:
+        pytest.skip(f"this kernel confines by {confined['by']} alone")
+    assert confined[what] == "refused"
+
+
+@pytest.mark.parametrize("kind", ["read a file", "write a file", "list a directory", "make a directory"])
+def test_landlock_alone_denies_files(kind: str) -> None:
+    script = (
+        "import ctypes, os; from daemon.encode.decoding.confinement import _deny_files\n"
+        "libc = ctypes.CDLL(None); libc.prctl(38, 1, 0, 0, 0); _deny_files(libc)\n"
+        f"try: {TRIES[kind]}\n"
+        "except PermissionError: print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    if "Refused" in done.stderr:
+        pytest.skip("this kernel has no Landlock")
+    assert done.stdout == "refused\n"
+    assert not Path("/tmp/lookalike-confined").exists()  # noqa: S108 - what must not be made
+
+
+def test_decoders_are_confined_by_all_that_this_kernel_has() -> None:
+    with pool() as decoders:
+        assert decoders.confinement is None
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        assert decoders.confinement is not None
+        assert set(decoders.confinement) <= ALL
+        status = Path(f"/proc/{the_only().pid}/status").read_text(encoding="ascii")
+    assert ("Seccomp:\t2" in status) == ("seccomp" in decoders.confinement)
+    assert "NoNewPrivs:\t1" in status
+
+
+# What comes back is not believed
+
+LIARS = {
+    "more pixels than allowed": REPLY.pack(True, 0, 30_000, 30_000, 10, 10, 4, 0) + b"JPEG",
+    "no pixels": REPLY.pack(True, 0, 0, 10, 10, 10, 4, 0) + b"JPEG",
+    "no size": REPLY.pack(True, 0, 1, 1, 0, 10, 4, 0) + b"JPEG" + b"\0" * 3,
+    "a format that is none": REPLY.pack(True, 0, 1, 1, 10, 10, 4, 0) + b"\x1b[2J" + b"\0" * 3,
+    "a time that is none": REPLY.pack(True, 0, 1, 1, 10, 10, 4, 4) + b"JPEGnoon" + b"\0" * 3,
+    "an endless reason": REPLY.pack(False, 0, 2**32 - 1, 0, 0, 0, 0, 0),
+    "nothing more": b"",
+}
+
+
+@pytest.mark.parametrize("what", LIARS)
+def test_a_decoder_that_says_what_cannot_be_is_ended(what: str) -> None:
+    script = (
+        "import os, socket, sys; s = socket.socket(fileno=0)\n"
+        f"s.sendall({HELLO.pack(7)!r}); s.recv(100); s.sendall({LIARS[what]!r}); s.shutdown(1); s.recv(1)"
+    )
+    decoder = Decoder(MIB, (sys.executable, "-c", script))
+    try:
+        assert decoder.wait_ready() == ("limits", "landlock", "seccomp")
+        with pytest.raises(Ended):
+            decoder.decode(b"some bytes", "a.jpg", 8, 10**8, 5.0)
+        assert not psutil.pid_exists(decoder.process)
+    finally:
+        decoder.end()
+
+
+def test_a_decoder_that_does_not_start_is_said_to_be_missing() -> None:
+    decoder = Decoder(MIB, (sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(DecoderError, match="was not ready, and ended with status 3"):
+        decoder.wait_ready()
+    decoder.end()
+    with pytest.raises(DecoderError, match="no such file"):
+        Decoder(MIB, ("/nowhere/python",))
+
+
+def test_a_decoder_inherits_nothing_of_this_process() -> None:
+    with socket.socket() as ours, pool() as decoders:
+        ours.bind(("127.0.0.1", 0))
+        os.set_inheritable(ours.fileno(), True)
+        decoders.decode(picture("PNG"), "a.png", min_side=8)
+        process = the_only()
+        assert process.net_connections("inet") == []
+        assert not {"HOME", "LOOKALIKE_REDIS_URL", "PATH"} & set(process.environ())
