@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a command runs
 from typing import TYPE_CHECKING, Annotated
@@ -117,6 +118,8 @@ def check_config(
 
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
     """Return the exit status of a daemon's whole life."""
+    # A watchdog ends a daemon that hangs by SIGABRT: where each of its threads was is then in the log.
+    faulthandler.enable()
     _log_to(console, logging.INFO)
     if file is None and paths.config_file().exists():
         file = paths.config_file()

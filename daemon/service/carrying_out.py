@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 COMMAND_SECONDS = 3600.0
 
 
+class CommandFailed(ServiceError):  # noqa: N818 - it reads as the sentence it is
+    """A command of the plan failed."""
+
+
 def carry_out(plan: Plan, tell: Callable[[str], None]) -> None:
     """Do what the plan says, and `tell` each step; ServiceError where a step fails, with those before it done.
 
@@ -103,7 +107,7 @@ def _remove(path: Path) -> None:
 
 
 def run(command: Command, tell: Callable[[str], None]) -> None:
-    """Run a command; ServiceError with what it said last when it fails, unless it may."""
+    """Run a command; CommandFailed with what it said when it fails, unless it may; ServiceError when it cannot be run."""
     tell(f"running {command}")
     try:
         done = subprocess.run(
@@ -115,4 +119,4 @@ def run(command: Command, tell: Callable[[str], None]) -> None:
         raise ServiceError(f"{command} did not end within an hour") from error
     if done.returncode and not command.optional:
         said = " ".join(done.stderr.split()) or f"it exited with status {done.returncode}"
-        raise ServiceError(f"{command} failed: {said}")
+        raise CommandFailed(f"{command} failed: {said}")

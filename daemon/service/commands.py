@@ -16,7 +16,7 @@ import typer
 from daemon.catalogue.annotated import printable
 from daemon.errors import ConfigError, LookalikeError, ServiceError
 from daemon.service import places as locations
-from daemon.service.carrying_out import carry_out
+from daemon.service.carrying_out import CommandFailed, carry_out
 from daemon.service.installing import Request, plan_installation
 from daemon.service.uninstalling import plan_removal
 
@@ -196,13 +196,13 @@ def _agreed(plan: Plan, *, dry_run: bool, yes: bool, question: str) -> bool:
 def _carry_out(plan: Plan, places: Places) -> None:
     try:
         carry_out(plan, _say)
-    except ServiceError as error:
+    except CommandFailed as error:
         raise ServiceError(_with_last_words(error, places)) from error
     for notice in plan.notices:
         _say(notice)
 
 
-def _with_last_words(error: ServiceError, places: Places) -> str:
+def _with_last_words(error: CommandFailed, places: Places) -> str:
     """Return what a person needs to know of a service that did not start: what the daemon said of itself, and where there is more."""
     words = (*places.systemctl, "show", "--property=StatusText", "--value", locations.SERVICE)
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()

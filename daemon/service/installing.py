@@ -10,6 +10,7 @@ from daemon import config as configuration
 from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
 from daemon.errors import ConfigError
+from daemon.folders import unusable
 from daemon.service import settings, units
 from daemon.service.places import ACCOUNT, SERVICE, SOCKET
 from daemon.service.plan import Command, Plan, Writing
@@ -44,6 +45,7 @@ def plan_installation(places: Places, request: Request, lookaliked: Path, system
 
     `lookaliked` is this installation's command. The process sees the places as the service will (Places.variables).
     """
+    _check_folders(request)
     account = _account(places, request)
     check_command(lookaliked, account)
     text = _read(places.config)
@@ -68,13 +70,23 @@ def plan_installation(places: Places, request: Request, lookaliked: Path, system
     return Plan(
         directories=tuple(_directories(places, config)),
         writings=tuple(Writing(path, content, _read(path), mode) for path, (content, mode) in sorted(files.items())),
+        # Drop-ins that nothing asks for any more.
+        removals=tuple(path for path in units.installed(places) if path not in files and units.is_ours(path)),
         commands=tuple(_commands(places)) if request.start else (),
         notices=tuple(_notices(places, request, config, account)),
     )
 
 
+def _check_folders(request: Request) -> None:
+    """ConfigError where somebody has just named a folder that cannot be read; of configured ones the disk may come later."""
+    problems = [sentence for folder in request.folders if (sentence := unusable(folder))]
+    if problems:
+        raise ConfigError("--folder", problems)
+
+
 def _account(places: Places, request: Request) -> Account | None:
-    if places.manager == "user":
+    # A dry run is anybody's, and who is not root cannot ask what another user may.
+    if places.manager == "user" or os.geteuid() != 0:
         return None
     return Account.of(request.run_as or ACCOUNT, request.groups, must_exist=bool(request.run_as))
 
@@ -84,9 +96,7 @@ def _checked(places: Places, text: str) -> Config:
     reading = configuration.read(
         places.config, environment={"CREDENTIALS_DIRECTORY": str(places.credentials)}, text=text, watching=True
     )
-    refusal = reading.refusal(
-        [*unusable_models(reading, own_catalogue(places.config)), *configuration.missing_folders(reading.config)]
-    )
+    refusal = reading.refusal(unusable_models(reading, own_catalogue(places.config)))
     if refusal:
         raise refusal
     unseen = [str(folder.path) for folder in reading.config.folders if hidden(folder.path)]
@@ -139,7 +149,7 @@ def _commands(places: Places) -> Iterator[Command]:
 
 
 def _notices(places: Places, request: Request, config: Config, account: Account | None) -> Iterator[str]:
-    if account and os.geteuid() == 0:
+    if account:
         for folder in config.folders:
             if not account.may_read(folder.path):
                 yield (

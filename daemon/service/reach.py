@@ -53,7 +53,7 @@ def hidden(path: Path) -> bool:
 
 
 def check_command(lookaliked: Path, account: Account | None) -> None:
-    """ServiceError where the service could not run the command; `account` is None for the user who asks."""
+    """ServiceError where the service could not run the command; `account` is None where it is the user who asks, or not root's to know."""
     advice = "install it where every user may enter: python3 -m venv /opt/lookalike, and then into that"
     if hidden(lookaliked):
         raise ServiceError(

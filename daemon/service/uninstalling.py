@@ -9,7 +9,7 @@ from daemon import config as configuration
 from daemon.errors import ServiceError
 from daemon.folders import overlaps
 from daemon.service import units
-from daemon.service.places import ACCOUNT, SERVICE, SLICE, SOCKET
+from daemon.service.places import ACCOUNT, SERVICE, SOCKET
 from daemon.service.plan import Command, Plan
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ OF_THE_CACHE = ("models",)
 
 def plan_removal(places: Places, *, purge: bool, running: bool) -> Plan:
     """Return what would be done; ServiceError where there is nothing to do, or where a purge could reach photos."""
-    found = [path for path in _candidates(places) if path.is_file()]
-    own = [path for path in found if _is_marked(path)]
+    found = list(units.installed(places))
+    own = [path for path in found if units.is_ours(path)]
     data = list(_data(places)) if purge else []
     if not found and not data:
         raise ServiceError(f"no service is installed in {places.units}")
     return Plan(
-        first=tuple(_stopping(places)) if running else (),
+        first=tuple(_stopping(places, running=running)),
         unused=_configuration(places).data_dir if data else None,
         removals=(*own, *data),
         emptied=tuple(_emptied(places, purge=purge)),
@@ -41,25 +41,14 @@ def plan_removal(places: Places, *, purge: bool, running: bool) -> Plan:
     )
 
 
-def _candidates(places: Places) -> Iterator[Path]:
-    yield from (places.units / name for name in (SERVICE, SOCKET, SLICE))
-    for name in (units.INSTALLED, units.BACK_OFF, units.NETWORK, units.GPU):
-        yield places.units / f"{SERVICE}.d" / name
-    yield places.units / f"{SOCKET}.d" / units.INSTALLED
-    if places.accounts:
-        yield places.accounts
-
-
-def _is_marked(path: Path) -> bool:
-    return path.read_text(encoding="utf-8", errors="replace").startswith(units.MARK)
-
-
-def _stopping(places: Places) -> Iterator[Command]:
-    # Both at once: a query between the two would start it again. A unit that somebody has taken away already is no failure.
-    yield Command((*places.systemctl, "disable", "--now", SOCKET, SERVICE), optional=True)
-    yield Command((*places.systemctl, "reset-failed", SOCKET, SERVICE), optional=True)
-    # The unit keeps its runtime directory when it stops, for the socket in it.
-    yield Command((*places.systemctl, "clean", "--what=runtime", SERVICE), optional=True)
+def _stopping(places: Places, *, running: bool) -> Iterator[Command]:
+    """Yield what may fail: a unit may have been taken away by somebody already."""
+    # Both at once: a query between the two would start the service again.
+    yield Command((*places.systemctl, "disable", *(["--now"] if running else []), SOCKET, SERVICE), optional=True)
+    if running:
+        yield Command((*places.systemctl, "reset-failed", SOCKET, SERVICE), optional=True)
+        # The unit keeps its runtime directory when it stops, for the socket in it.
+        yield Command((*places.systemctl, "clean", "--what=runtime", SERVICE), optional=True)
 
 
 def _data(places: Places) -> Iterator[Path]:

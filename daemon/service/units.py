@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from daemon import paths
 from daemon.errors import ServiceError
-from daemon.service.places import ACCOUNT, SERVICE, SOCKET
+from daemon.service.places import ACCOUNT, SERVICE, SLICE, SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -57,6 +57,19 @@ def rendered(places: Places, needs: Needs) -> dict[Path, str]:
     if places.accounts:
         files[places.accounts] = _marked(f'u {ACCOUNT} - "Index of similar photos" {places.data_dir}\n')
     return files
+
+
+def installed(places: Places) -> Iterator[Path]:
+    """Yield the files that are there of those that an installation may write, whoever wrote them."""
+    names = [SERVICE, SOCKET, SLICE, f"{SOCKET}.d/{INSTALLED}"]
+    names += [f"{SERVICE}.d/{name}" for name in (INSTALLED, BACK_OFF, NETWORK, GPU)]
+    candidates = [*(places.units / name for name in names), *([places.accounts] if places.accounts else [])]
+    return (path for path in candidates if path.is_file())
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether an installation wrote the file."""
+    return path.read_text(encoding="utf-8", errors="replace").startswith(MARK)
 
 
 def _marked(text: str) -> str:

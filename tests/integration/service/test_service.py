@@ -101,6 +101,11 @@ def main_process(machine: Machine) -> int:
     return int(machine.show(SERVICE, "MainPID")["MainPID"])
 
 
+def status_of(machine: Machine, process: int) -> dict[str, str]:
+    lines = machine.run("cat", f"/proc/{process}/status").stdout.splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
 # The service of the machine
 
 
@@ -114,14 +119,25 @@ def test_an_installed_service_indexes_and_answers_with_every_part_confined(machi
     assert found(machine, "cat")[0] == "/srv/photos/chelsea.png"
     assert len(processes(machine)) >= 3
     for process in processes(machine):
-        lines = machine.run("cat", f"/proc/{process}/status").stdout.splitlines()
-        status = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        status = status_of(machine, process)
         assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapBnd"], 16)) == ("1", "2", 0)
         assert status["Uid"].split()[0] == machine.run("id", "-u", "lookalike").stdout.strip()
         # A network namespace of its own, in which there is nothing but a loopback that nobody listens on.
         interfaces = machine.run("cat", f"/proc/{process}/net/dev").stdout.splitlines()[2:]
         assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
         assert machine.run("cat", f"/proc/{process}/net/tcp").stdout.count("\n") == 1
+
+
+def test_decoders_confine_themselves_further_within_the_sandbox(service: Machine) -> None:
+    # The walk at the start decodes; the units' own filter must let them set theirs.
+    filters = int(status_of(service, main_process(service))["Seccomp_filters"])
+    commands = {process: service.run("cat", f"/proc/{process}/cmdline").stdout for process in processes(service)}
+    decoders = [process for process, command in commands.items() if "decoding.worker" in command]
+    assert decoders
+    assert [int(status_of(service, process)["Seccomp_filters"]) for process in decoders] == [filters + 1] * len(
+        decoders
+    )
+    assert "photos are decoded without" not in service.journal(SERVICE)
 
 
 def test_the_sandbox_of_this_machine_is_a_real_one(service: Machine) -> None:
@@ -181,7 +197,10 @@ def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(service:
     before = main_process(service)
     service.run("kill", "-STOP", str(before))
     eventually(lambda: main_process(service) not in (0, before), "started again")
-    assert "Watchdog timeout" in service.journal(SERVICE)
+    journal = service.journal(SERVICE)
+    assert "Watchdog timeout" in journal
+    # Where it hung.
+    assert "Fatal Python error: Aborted" in journal
     up_to_date(service)
 
 
@@ -274,6 +293,28 @@ def test_a_user_without_a_service_manager_is_told_what_to_do(machine: Machine) -
     machine.run("mkdir", "-p", "/home/bob/Pictures")
     done = machine.run("lookaliked", "install-service", "--folder", "/home/bob/Pictures", user="bob", check=False)
     assert (done.returncode, "loginctl enable-linger bob" in done.stderr) == (1, True)
+
+
+def test_a_service_that_could_not_run_from_here_is_refused(machine: Machine) -> None:
+    machine.run("chmod", "700", "/opt/lookalike")
+    done = machine.run("lookaliked", "install-service", "--system", "--folder", "/srv/photos", check=False)
+    machine.run("chmod", "755", "/opt/lookalike")
+    assert (done.returncode, "cannot be run by the user lookalike" in done.stderr) == (1, True)
+
+
+def test_photos_that_the_service_may_not_read_are_told_of_with_what_lets_it_in(machine: Machine) -> None:
+    machine.run("install", "--directory", "--mode=750", "--group=ann", "/srv/private")
+    command = ["lookaliked", "install-service", "--system", "--dry-run", "--folder", "/srv/private"]
+    refused = "the user lookalike may not read /srv/private"
+    assert refused in machine.run(*command).stderr
+    assert refused not in machine.run(*command, "--group", "ann").stderr
+    assert "may not read" not in machine.run(*command, "--run-as", "ann").stderr
+
+
+def test_a_dry_run_is_anybody_s(machine: Machine) -> None:
+    done = machine.run("lookaliked", "install-service", "--system", "--dry-run", "--folder", "/srv/photos", user="bob")
+    assert "new file /etc/systemd/system/lookaliked.service" in done.stdout
+    assert not machine.place("/etc/systemd/system/lookaliked.service").exists()
 
 
 def test_the_machine_s_service_is_root_s_to_install(machine: Machine) -> None:

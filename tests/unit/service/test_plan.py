@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +131,7 @@ def test_a_configuration_that_cannot_work_is_not_installed(places: Places, folde
         planned(places)
     assert len(caught.value.problems) == 2
     with pytest.raises(ConfigError, match="does not exist"):
-        planned(replace(places, config=places.config.with_name("other.yaml")), folder.parent / "nowhere")
+        planned(places, folder.parent / "nowhere")
 
 
 def test_what_lies_in_a_temporary_directory_is_not_seen_by_a_service(
@@ -163,6 +162,22 @@ def test_the_network_is_opened_where_the_configuration_needs_it(
     usual = {"lookalike.yaml", "lookaliked.service", "lookaliked.socket", "10-installed.conf"}
     assert names(planned(places).writings) - usual == drop_ins
     assert names(planned(places, network=True).writings) - usual == {"network.conf"}
+
+
+def test_a_drop_in_that_nothing_asks_for_any_more_goes(places: Places, folder: Path) -> None:
+    carry_out(planned(places, folder, network=True, start=False), lambda _: None)
+    network = places.units / "lookaliked.service.d" / "network.conf"
+    mine = network.with_name("gpu.conf")
+    mine.write_text("[Service]\nPrivateDevices=no\n")
+    plan = planned(places)
+    assert plan.removals == (network,)
+    assert f"delete {network}" in plan.shown()
+
+
+def test_a_disk_that_is_away_is_no_reason_not_to_install(places: Places, folder: Path) -> None:
+    places.config.parent.mkdir(parents=True)
+    places.config.write_text(f"folders: [{folder}, {folder.parent}/away]\n")
+    assert planned(places).changed == []
 
 
 def test_a_credential_of_a_store_elsewhere_opens_the_network_too(places: Places, folder: Path) -> None:
