@@ -135,6 +135,8 @@ def _places(*, system: bool, user: bool) -> Places:
 
 
 def _require(places: Places, *, dry_run: bool) -> None:
+    if places.manager == "user" and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
+        raise ServiceError("a service of your own is yours to install: say the same without sudo, or --system")
     if places.manager == "system" and os.geteuid() != 0 and not dry_run:
         raise ServiceError(
             "the service of the machine is root's to install and to take away; say sudo before this command, or --user"

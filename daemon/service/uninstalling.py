@@ -32,7 +32,8 @@ def plan_removal(places: Places, *, purge: bool, running: bool) -> Plan:
     if not found and not data:
         raise ServiceError(f"no service is installed in {places.units}")
     return Plan(
-        first=tuple(_stopping(places, running=running)),
+        # A service that came another way, as from a distribution's package, is not ours to stop.
+        first=tuple(_stopping(places, running=running)) if own else (),
         unused=_configuration(places).data_dir if data else None,
         removals=(*own, *data),
         emptied=tuple(_emptied(places, purge=purge)),

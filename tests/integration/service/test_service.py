@@ -232,6 +232,21 @@ def test_secrets_are_read_from_credentials_and_shown_nowhere(service: Machine) -
     assert "hunter2" not in said + service.journal(SERVICE)
 
 
+def test_the_network_is_there_when_it_is_asked_for_and_gone_with_the_next_installation(service: Machine) -> None:
+    def network() -> str:
+        return service.run("readlink", f"/proc/{main_process(service)}/ns/net").stdout
+
+    of_the_machine = service.run("readlink", "/proc/1/ns/net").stdout
+    assert network() != of_the_machine
+    service.run("lookaliked", "install-service", "--system", "--network")
+    assert network() == of_the_machine
+    shown = service.show(SERVICE, "RestrictAddressFamilies", "IPAddressDeny")
+    assert {"AF_UNIX", "AF_INET", "AF_INET6"} <= set(shown["RestrictAddressFamilies"].split())
+    assert not shown.get("IPAddressDeny")
+    service.run("lookaliked", "install-service", "--system", "--yes")
+    assert network() != of_the_machine
+
+
 def test_what_was_changed_by_hand_is_shown_and_asked_for_before_it_is_written_over(service: Machine) -> None:
     unit = f"/etc/systemd/system/{SERVICE}"
     service.run("sed", "-i", "s/^Nice=10$/Nice=19/", unit)
@@ -283,6 +298,9 @@ def test_a_user_s_service_serves_that_user_alone_and_finds_no_keys(machine: Mach
     inside = ["nsenter", f"--target={daemon}", "--user", "--mount", "--preserve-credentials", "--"]
     assert "Read-only" in machine.run(*inside, "touch", "/home/ann/Pictures/x", check=False, user="ann").stderr
     assert "Permission denied" in machine.run(*inside, "ls", "/home/ann/.ssh", check=False, user="ann").stderr
+    machine.write("/home/ann/.config/lookalike/credentials/redis-url", "http://nas")
+    machine.run("systemctl", "--user", "restart", SERVICE, user="ann", check=False)
+    assert "In the credential redis-url" in machine.show(SERVICE, "StatusText", user="ann")["StatusText"]
     machine.run("lookaliked", "uninstall-service", "--purge", "--yes", user="ann")
     left = machine.run("find", "/home/ann", "-iname", "*lookalike*").stdout
     assert left == ""
@@ -320,3 +338,5 @@ def test_a_dry_run_is_anybody_s(machine: Machine) -> None:
 def test_the_machine_s_service_is_root_s_to_install(machine: Machine) -> None:
     done = machine.run("lookaliked", "install-service", "--system", "--folder", "/srv/photos", user="bob", check=False)
     assert (done.returncode, "say sudo" in done.stderr) == (1, True)
+    sudo = ["env", "SUDO_USER=bob", "lookaliked", "install-service", "--user", "--folder", "/srv/photos"]
+    assert "without sudo" in machine.run(*sudo, check=False).stderr

@@ -327,6 +327,18 @@ def test_a_unit_that_somebody_else_wrote_stays(places: Places) -> None:
     assert f"{mine} stays: it was not written by install-service" in plan.notices
 
 
+def test_a_service_that_came_another_way_is_not_stopped(places: Places) -> None:
+    places.units.mkdir(parents=True)
+    (places.units / "lookaliked.service").write_text("[Service]\nExecStart=/usr/bin/true\n")
+    assert plan_removal(places, purge=False, running=True).first == ()
+    (places.units / "lookaliked.socket").write_text(MARK + "\n")
+    assert [str(command) for command in plan_removal(places, purge=False, running=True).first] == [
+        "systemctl --user disable --now lookaliked.socket lookaliked.service",
+        "systemctl --user reset-failed lookaliked.socket lookaliked.service",
+        "systemctl --user clean --what=runtime lookaliked.service",
+    ]
+
+
 def test_where_nothing_is_installed_that_is_said(places: Places) -> None:
     with pytest.raises(ServiceError, match="no service is installed"):
         removed(places)
