@@ -331,12 +331,14 @@ def read(
     *,
     models: tuple[str, ...] = (),
     watching: bool = True,
+    text: str | None = None,
 ) -> Reading:
     """Read the configuration from `file`, over it the service's credentials, the environment, and the command line's `folders` and `models`.
 
-    Where nothing is going to be watched, no folder need be named. ConfigError when the file cannot be read at all.
+    Where nothing is going to be watched, no folder need be named. `text` is what the file is going to hold, where that is not in it
+    yet. ConfigError when the file cannot be read at all.
     """
-    document = Document.read(file) if file else Document(_SOURCE, "")
+    document = Document(str(file), text) if text is not None else Document.read(file) if file else Document(_SOURCE, "")
     given = os.environ if environment is None else environment
     _overlay_credentials(document, given.get("CREDENTIALS_DIRECTORY"))
     _overlay(document, given)

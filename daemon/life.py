@@ -116,12 +116,12 @@ class Daemon:
                     return
                 continue
             log.info("%s: finishing the work in hand", signal.Signals(number).name)
+            self._manager.status("stopping: finishing the work in hand", at_once=True)
             return
 
     def stop(self) -> None:
         """Stop what was started, in reverse; harmless when nothing was."""
         self._manager.stopping()
-        self._manager.status("stopping: finishing the work in hand", at_once=True)
         self._reporter.close()
         self._services.stop()
         if self._built is not None:

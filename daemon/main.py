@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a command runs
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,8 @@ from daemon.catalogue.installation import own_catalogue
 from daemon.console import LogHandler, printable, standard_error
 from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.life import Daemon, count
+from daemon.sdnotify import ServiceManager
+from daemon.service.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.command("install-service")(install_service)
+app.command("uninstall-service")(uninstall_service)
 
 
 def main() -> None:
@@ -111,6 +118,8 @@ def check_config(
 
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
     """Return the exit status of a daemon's whole life."""
+    # A watchdog ends a daemon that hangs by SIGABRT: where each of its threads was is then in the log.
+    faulthandler.enable()
     _log_to(console, logging.INFO)
     if file is None and paths.config_file().exists():
         file = paths.config_file()
@@ -119,6 +128,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
         settings = _settings(file, folders, models, catalogue)
     except ConfigError as error:
         console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
+        _tell_service_manager(error)
         return EXIT_CONFIG
     logging.getLogger().setLevel(settings.log.level.upper())
     life = Daemon(settings, catalogue, console)
@@ -127,9 +137,11 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
         life.run(once=once)
     except (ConfigError, ModelError) as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; there is nothing to trace
+        _tell_service_manager(error)
         return EXIT_CONFIG
     except LookalikeError as error:
         log.error("%s", error)  # noqa: TRY400 - as above
+        _tell_service_manager(error)
         return EXIT_ERROR
     except Exception:
         log.exception("lookaliked ends: one of its parts failed")
@@ -137,6 +149,11 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     finally:
         life.stop()
     return 0
+
+
+def _tell_service_manager(error: LookalikeError) -> None:
+    """Leave the reason where `systemctl status` shows it."""
+    ServiceManager().status(f"failed: {error}", at_once=True)
 
 
 def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], catalogue: Catalogue) -> Config:

@@ -22,7 +22,7 @@ Socket = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
-        help="The daemon's socket. [default: $LOOKALIKE_SOCKET, else lookalike/lookalike.sock in $XDG_RUNTIME_DIR]",
+        help="The daemon's socket. [default: $LOOKALIKE_SOCKET, else lookalike/lookalike.sock in $XDG_RUNTIME_DIR, else in /run]",
     ),
 ]
 TimeoutSeconds = Annotated[

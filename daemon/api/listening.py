@@ -100,14 +100,14 @@ def passed_socket(environment: MutableMapping[str, str]) -> PassedListener | Non
         return None
     if int(count) > 1:
         raise ConfigError(
-            "the socket unit", [f"it passes {count} sockets, and lookaliked takes one; keep one ListenStream="]
+            "lookaliked.socket", [f"it passes {count} sockets, and lookaliked takes one; keep one ListenStream="]
         )
     passed = socket.socket(fileno=FIRST_PASSED)
     # Our own children must not keep it open.
     passed.set_inheritable(False)
     if passed.family != socket.AF_UNIX or passed.type != socket.SOCK_STREAM:
         raise ConfigError(
-            "the socket unit", ["it must listen on a path, as in ListenStream=%t/lookalike/lookalike.sock"]
+            "lookaliked.socket", ["its ListenStream= has to be a path, for a Unix socket; TCP is api.listen"]
         )
     return PassedListener(passed)
 

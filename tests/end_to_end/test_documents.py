@@ -24,6 +24,8 @@ def options(help_text: str) -> set[str]:
         "lookaliked",
         "lookaliked run",
         "lookaliked check-config",
+        "lookaliked install-service",
+        "lookaliked uninstall-service",
         "lookalike",
         "lookalike search",
         "lookalike compare",
