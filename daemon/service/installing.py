@@ -93,9 +93,10 @@ def _account(places: Places, request: Request) -> Account | None:
 
 def _checked(places: Places, text: str) -> Config:
     """Return the configuration that the service will have; ConfigError with everything for which it could not start."""
-    reading = configuration.read(
-        places.config, environment={"CREDENTIALS_DIRECTORY": str(places.credentials)}, text=text, watching=True
-    )
+    # In a dry run by somebody else than root, what is secret stays unknown.
+    readable = os.access(places.credentials, os.R_OK | os.X_OK)
+    environment = {"CREDENTIALS_DIRECTORY": str(places.credentials)} if readable else {}
+    reading = configuration.read(places.config, environment=environment, text=text)
     refusal = reading.refusal(unusable_models(reading, own_catalogue(places.config)))
     if refusal:
         raise refusal
