@@ -7,19 +7,20 @@ from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a com
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 import daemon
 from daemon import config as configuration
 from daemon import paths
 from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
-from daemon.console import LogHandler, printable, standard_error
+from daemon.console import standard_error
 from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.life import Daemon, count
+from daemon.logs import output as logs
+from daemon.logs.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
 
@@ -84,7 +85,7 @@ def run(
 ) -> None:
     """Index the folders, then keep the index equal to them until stopped (Ctrl-C or SIGTERM)."""
     status = _run(standard_error(), config, tuple(folders or ()), tuple(model or ()), once=once)
-    logging.shutdown()
+    logs.end()
     raise typer.Exit(status)
 
 
@@ -111,16 +112,21 @@ def check_config(
 
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
     """Return the exit status of a daemon's whole life."""
-    _log_to(console, logging.INFO)
+    form = logs.begin("auto", console)
     if file is None and paths.config_file().exists():
         file = paths.config_file()
     catalogue = own_catalogue(file)
     try:
         settings = _settings(file, folders, models, catalogue)
     except ConfigError as error:
-        console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
+        if form == "text":
+            console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
+        else:
+            log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; there is nothing to trace
         return EXIT_CONFIG
-    logging.getLogger().setLevel(settings.log.level.upper())
+    if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
+        # A bar between lines that a program reads would break them.
+        console = Console(quiet=True)
     life = Daemon(settings, catalogue, console)
     try:
         life.start()
@@ -148,16 +154,6 @@ def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, .
     if refusal:
         raise refusal
     return reading.config
-
-
-def _log_to(console: Console, level: int) -> None:
-    handler = LogHandler(console)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    # Both say at length what our own errors say in a sentence.
-    for name in ("watchdog", "uvicorn", "pymilvus"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -97,10 +97,10 @@ class Decoders:
             except TimedOut as error:
                 seconds = f"{limits.timeout_seconds:g} seconds"
                 reason = f"decoding it took longer than {seconds}, which is what limits.decode_timeout_seconds allows"
-                raise PhotoError(path, reason) from error
+                raise PhotoError(path, reason, "timeout") from error
             except Ended as error:
                 status = error.status
-        raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm")
+        raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm", "crashed")
 
     @contextlib.contextmanager
     def _decoder(self, limits: Limits) -> Iterator[Decoder]:

@@ -25,7 +25,7 @@ from daemon.encode.decoding.protocol import (
     receive,
 )
 from daemon.encode.images import Decoded
-from daemon.errors import DecoderError, PhotoError
+from daemon.errors import FAILURE_KINDS, DecoderError, PhotoError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,10 +140,11 @@ class Decoder:
         done, memory, *sides, format_length, time_length = REPLY.unpack(self._receive(REPLY.size, deadline))
         self.memory_bytes = memory
         if not done:
-            if sides[0] > MAX_REASON_BYTES:
+            if sides[0] > MAX_REASON_BYTES or sides[1] >= len(FAILURE_KINDS):
                 raise _Nonsense
-            reason = self._receive(sides[0], deadline).decode(errors="backslashreplace")
-            raise PhotoError(path, "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason))
+            said = self._receive(sides[0], deadline).decode(errors="backslashreplace")
+            reason = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
+            raise PhotoError(path, reason, FAILURE_KINDS[sides[1]])
         columns, rows, width, height = sides
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
         if not (0 < columns * rows <= max_pixels and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):

@@ -18,7 +18,7 @@ REQUEST = struct.Struct("<IQdIQ")
 REPLY = struct.Struct("<BQIIIIBB")
 """Whether it was decoded, the decoder's memory in bytes; width and height of the pixels that follow last, width and height before
 reduction, and the lengths of the format's name and of the time, which follow first. Where it was not decoded, the first number
-after the memory is the length of the reason, which follows."""
+after the memory is the length of the reason, which follows, and the second is the place of its kind in FAILURE_KINDS."""
 
 MAX_REASON_BYTES = 2000
 CHANNELS = 3
