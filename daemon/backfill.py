@@ -86,7 +86,8 @@ class Backfill:
         self._ready.clear()
         self._rests_until = time.monotonic() + RETRY_SECONDS
         for replaced in self._index.replace_complete(self._is_watched, self._unable):
-            log.info("%s: the changed model is complete, and answers from now on", replaced.model)
+            said = "%s: the changed model is complete, and answers from now on"
+            log.info(said, replaced.model, extra={"model": replaced.model})
 
     def wake(self) -> None:
         """Begin soon: a photo that lacks a vector was met."""

@@ -1,8 +1,7 @@
-"""What a person sees of the daemon in a terminal: log lines, and a progress bar while there is something to index."""
+"""What a person sees of the daemon in a terminal: a progress bar while there is something to index, below the log lines."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -52,33 +51,6 @@ class _Outlived:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
-
-
-class LogHandler(logging.Handler):
-    """Writes log lines above the progress bar; a level is named where it is not information."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = Text(time.strftime("%H:%M:%S ", time.localtime(record.created)), style="dim")
-            if record.levelno != logging.INFO:
-                text.append(
-                    f"{record.levelname.lower()}: ", style="bold red" if record.levelno >= logging.ERROR else "yellow"
-                )
-            text.append(printable(self.format(record)), style="")
-            self._console.print(text, soft_wrap=True, highlight=False)
-        except Exception:  # noqa: BLE001 - logging's own contract: a line that cannot be written must not end the work
-            self.handleError(record)
-
-
-def printable(text: str) -> str:
-    """Return lines with everything escaped that a terminal would obey or could not show: names of files may hold anything."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
 
 
 class Reporter:

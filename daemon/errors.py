@@ -18,10 +18,18 @@ Errors of libraries and of the system are turned into one of these where they ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+FailureKind = Literal[
+    "damaged", "not_an_image", "too_large", "unreadable", "timeout", "crashed", "no_vector", "collision", "other"
+]
+"""Why a file is not indexed, for programs. `crashed`: it made its decoder end; `no_vector`: no model gives one; `collision`: its id
+is that of another photo; `other`: recorded by a lookalike that did not say."""
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
 class LookalikeError(Exception):
@@ -57,9 +65,10 @@ class ServiceError(LookalikeError):
 class PhotoError(LookalikeError):
     """The file at `path` cannot be indexed, for `reason`; recorded, and tried again when the file changes."""
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, kind: FailureKind = "damaged") -> None:
         self.path = path
         self.reason = reason
+        self.kind = kind
         super().__init__(f"{path}: {reason}")
 
 

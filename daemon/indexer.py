@@ -27,6 +27,7 @@ from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signat
 from daemon.errors import ModelError, PhotoError, StoreUnavailable
 from daemon.index.index import Encoded
 from daemon.index.mappings import Add, Bind, Fail, Remove
+from daemon.instruments import COMMIT_SECONDS, DECODE_SECONDS, LAG_SECONDS
 from daemon.lifecycle import Worker
 from daemon.reading import ChangedWhileRead, is_still, read_whole
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daemon.encode.images import Decode
+    from daemon.errors import FailureKind
     from daemon.index.index import Change, Index
     from daemon.index.mappings import FileRecord
     from daemon.watch.pending import Pending
@@ -398,7 +400,7 @@ class Indexer:
                 # A disk that fails, or a limit, takes nothing from the models that know it.
                 self._give_up_filling(task, error.reason)
             else:
-                self._fail(task, error.reason)
+                self._fail(task, error.reason, error.kind)
         else:
             if change is None:
                 _put(self._to_encode, task, self._stop)
@@ -419,7 +421,7 @@ class Indexer:
         known = self._index.mappings.photo(identity)
         if known is not None and known.digest != digest:
             raise PhotoError(
-                task.path, f"its content's id is that of another photo ({known.digest}); it is not indexed"
+                task.path, f"its content's id is that of another photo ({known.digest}); it is not indexed", "collision"
             )
         lacking = self._index.lacking([identity])[0]
         if known is not None and not lacking:
@@ -428,7 +430,8 @@ class Indexer:
         encoders = [one for one in self._models.encoders if not lacking.isdisjoint(one.versions)]
         # A photo is decoded for all models at once, at the scale that the largest input asks for.
         min_side = max((one.min_side for one in self._models.encoders), default=1)
-        decoded = self._decode(data, task.path, min_side=min_side)
+        with DECODE_SECONDS.timed():
+            decoded = self._decode(data, task.path, min_side=min_side)
         task.photo = PhotoInfo(digest, decoded.width, decoded.height, decoded.format, decoded.taken_at, len(data))
         if not lacking:
             # The mapping was emptied, the vectors were not.
@@ -437,14 +440,14 @@ class Indexer:
         task.inputs = {encoder: encoder.preprocess(decoded.image) for encoder in encoders}
         return None
 
-    def _fail(self, task: _Task, reason: str) -> None:
+    def _fail(self, task: _Task, reason: str, kind: FailureKind) -> None:
         try:
             state = signature(os.lstat(task.path))
         except OSError:
             self._look_again(task)
             return
         before = self._index.mappings.failure(task.path)
-        failure = Fail(task.path, reason.rstrip("."), state)
+        failure = Fail(task.path, reason.rstrip("."), state, kind=kind)
         if before is not None and before.signature == state:
             failure = replace(failure, attempts=before.attempts + 1, since=before.since)
         self._hand_to_commit([(task, failure)])
@@ -477,7 +480,10 @@ class Indexer:
                 continue
             for version, error in errors.items():
                 # It is in the index of the models that know it.
-                log.warning("%s has no vector of the model %s: %s", printable(task.path), error.name, error.reason)
+                about = {"path": task.path, "photo": task.photo.id, "model": error.name}
+                log.warning(
+                    "%s has no vector of the model %s: %s", printable(task.path), error.name, error.reason, extra=about
+                )
                 self.backfill.give_up(version, task.photo.id)
             with self._counting:
                 self.encoded += 1
@@ -515,11 +521,13 @@ class Indexer:
         if task.lane == BACKFILL:
             self._give_up_filling(task, reason)
         else:
-            self._patiently(lambda: self._fail(task, reason))
+            self._patiently(lambda: self._fail(task, reason, "no_vector"))
 
     def _give_up_filling(self, task: _Task, reason: str) -> None:
         """Leave a photo to the models that know it."""
-        log.warning("%s cannot be encoded for another model: %s", printable(task.path), reason)
+        log.warning(
+            "%s cannot be encoded for another model: %s", printable(task.path), reason, extra={"path": task.path}
+        )
         if task.record is not None:
             for version in self._index.lacking([task.record.photo])[0]:
                 self.backfill.give_up(version, task.record.photo)
@@ -568,14 +576,19 @@ class Indexer:
         return batch
 
     def _commit_batch(self, batch: list[tuple[_Task, Change]]) -> None:
+        began = time.monotonic()
         outcomes = self._index.commit([change for _, change in batch])
         now = time.monotonic()
+        log.debug("%d changes are written", len(batch), extra={"duration_seconds": now - began})
+        COMMIT_SECONDS.observe(now - began)
         for (task, change), done in zip(batch, outcomes, strict=True):
             self.committed += 1
             if task.hint is not Hint.FOUND:
                 self._lags.append(now - task.since)
+                LAG_SECONDS.observe(now - task.since)
             if isinstance(change, Fail) and change.attempts == 1:
-                log.warning("%s is not indexed: %s", printable(change.path), change.reason)
+                about = {"path": change.path, "kind": change.kind}
+                log.warning("%s is not indexed: %s", printable(change.path), change.reason, extra=about)
             if not done:
                 # Its photo went away between the look and now. Not as a new change: whoever syncs waits for the one that it was.
                 self._pending.later(task.path, CHANGED_SECONDS)
@@ -629,7 +642,7 @@ class Indexer:
 
     def _note_outage(self, error: StoreUnavailable) -> None:
         if not self.outage.reason:
-            log.warning("%s; what is owed is kept until it is back", error)
+            log.warning("%s; what is owed is kept until it is back", error, extra={"store": error.store})
             self.outage.count += 1
         self._troubles += 1
         self.outage.store, self.outage.reason = error.store, str(error)

@@ -100,7 +100,7 @@ class Daemon:
             settings.data_dir,
         )
         for folder in settings.folders:
-            log.info("watching %s", folder.path)
+            log.info("watching %s", folder.path, extra={"path": str(folder.path)})
         self._manager.ready()
 
     def run(self, *, once: bool) -> None:
@@ -224,6 +224,7 @@ class Daemon:
             pending=pending,
             models=live,
             stores=(redis, milvus),
+            well_at=lambda: self._services.well_at,
         )
         search = Search(index, watcher.is_watched)
         queries = Queries(
@@ -310,7 +311,8 @@ class Daemon:
         indexer = self._built.indexer
         log.info("encoded %d photos; %d changes were written", indexer.encoded, indexer.committed)
         for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
-            log.warning("not indexed: %s: %s", failure.path, failure.reason)
+            about = {"path": failure.path, "kind": failure.kind}
+            log.warning("not indexed: %s: %s", failure.path, failure.reason, extra=about)
         for reason in self._built.status.reasons():
             log.warning("the index may differ from the disk: %s", reason)
 
@@ -390,7 +392,8 @@ def _load(models: list[Model], settings: Config) -> LiveModels:
     encode = settings.encode
     provider = Provider(encode.provider, encode.provider_options, encode.allow_fallback)
     live = LiveModels(models, settings.cache_dir, provider)
-    log.debug("models are ready after %.1f s", time.monotonic() - started)
+    seconds = time.monotonic() - started
+    log.debug("models are ready after %.1f s", seconds, extra={"duration_seconds": seconds})
     return live
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.errors import QueryError
@@ -87,16 +88,20 @@ class Services:
 
     def __init__(self) -> None:
         self._started: list[Service] = []
+        self.well_at = time.monotonic()
+        """When every service has last passed its check."""
 
     def start(self, service: Service) -> None:
         log.debug("starting %s", service.name)
         # Listed first: a service that fails half-way is stopped as well.
         self._started.append(service)
         service.start()
+        self.well_at = time.monotonic()
 
     def check(self) -> None:
         for service in self._started:
             service.check()
+        self.well_at = time.monotonic()
 
     def stop(self) -> None:
         """Stop in reverse order; a service that fails to stop does not keep the others from it."""

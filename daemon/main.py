@@ -8,21 +8,22 @@ from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a com
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 import daemon
 from daemon import config as configuration
 from daemon import paths
 from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
-from daemon.console import LogHandler, printable, standard_error
+from daemon.console import standard_error
 from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.life import Daemon, count
+from daemon.logs import output as logs
+from daemon.logs.text import printable
 from daemon.sdnotify import ServiceManager
 from daemon.service.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
 
@@ -91,7 +92,7 @@ def run(
 ) -> None:
     """Index the folders, then keep the index equal to them until stopped (Ctrl-C or SIGTERM)."""
     status = _run(standard_error(), config, tuple(folders or ()), tuple(model or ()), once=once)
-    logging.shutdown()
+    logs.end()
     raise typer.Exit(status)
 
 
@@ -120,17 +121,22 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     """Return the exit status of a daemon's whole life."""
     # A watchdog ends a daemon that hangs by SIGABRT: where each of its threads was is then in the log.
     faulthandler.enable()
-    _log_to(console, logging.INFO)
+    form = logs.begin("auto", console)
     if file is None and paths.config_file().exists():
         file = paths.config_file()
     catalogue = own_catalogue(file)
     try:
         settings = _settings(file, folders, models, catalogue)
     except ConfigError as error:
-        console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
+        if form == "text":
+            console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
+        else:
+            log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; there is nothing to trace
         _tell_service_manager(error)
         return EXIT_CONFIG
-    logging.getLogger().setLevel(settings.log.level.upper())
+    if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
+        # A bar between lines that a program reads would break them.
+        console = Console(quiet=True)
     life = Daemon(settings, catalogue, console)
     try:
         life.start()
@@ -165,16 +171,6 @@ def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, .
     if refusal:
         raise refusal
     return reading.config
-
-
-def _log_to(console: Console, level: int) -> None:
-    handler = LogHandler(console)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    # Both say at length what our own errors say in a sentence.
-    for name in ("watchdog", "uvicorn", "pymilvus"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

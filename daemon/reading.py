@@ -26,15 +26,14 @@ def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
             if not stat.S_ISREG(before.st_mode):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             if before.st_size > max_bytes:
-                raise PhotoError(
-                    path, f"it has {before.st_size:,} bytes, more than limits.max_file_bytes ({max_bytes:,}) allows"
-                )
+                reason = f"it has {before.st_size:,} bytes, more than limits.max_file_bytes ({max_bytes:,}) allows"
+                raise PhotoError(path, reason, "too_large")
             data = file.read()
             after = os.fstat(file.fileno())
     except OSError as error:
         if error.errno in _NO_FILE:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
-        raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}", "unreadable") from error
     known = FileStat.of(after)
     if FileStat.of(before) != known or len(data) != known.size:
         raise ChangedWhileRead

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from daemon.api import asking, schema
 from daemon.api.admission import Admission, Admitted
 from daemon.api.bodies import Bodies, check_path, flag, json_object, path_in, small_body
+from daemon.api.measured import Measured
 from daemon.errors import DecoderError, ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def build(
             Route("/v1/search", routes.search, methods=["POST"]),
             Route("/v1/status", routes.status, methods=["GET"]),
             Route("/v1/health", routes.health, methods=["GET"]),
+            Route("/health", routes.health, methods=["GET"]),
+            Route("/ready", routes.ready, methods=["GET"]),
             Route("/v1/sync", routes.sync, methods=["POST"]),
             Route("/v1/failures", routes.failures, methods=["GET"]),
             Route("/v1/failures/retry", routes.retry, methods=["POST"]),
@@ -110,7 +113,11 @@ def build(
             Route("/v1/openapi.json", routes.openapi, methods=["GET"]),
             *more,
         ],
-        middleware=[Middleware(_Admitting, admission=admission or Admission(DEFAULT_LIMITS))],
+        # Measured first: what is not let in counts too.
+        middleware=[
+            Middleware(Measured),
+            Middleware(_Admitting, admission=admission or Admission(DEFAULT_LIMITS)),
+        ],
         exception_handlers={
             QueryError: _query_error,
             StoreError: _store_error,
@@ -176,13 +183,21 @@ class _Routes:
         return _respond(await run_in_threadpool(self._status.answer))
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
-        return _respond(self._status.health())
+        answer = self._status.health()
+        return _respond(answer, 503 if answer.status == "failing" else 200)
 
-    async def metrics(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+    async def ready(self, request: Request) -> Response:
+        answer = self._status.ready(stopping=getattr(request.app.state, "stopping", False))
+        return _respond(answer, 200 if answer.status == "ready" else 503)
+
+    async def metrics(self, request: Request) -> Response:
         from daemon.api import metrics  # noqa: PLC0415 - 0.2 s of imports, for those alone who collect metrics
 
-        text = await run_in_threadpool(lambda: metrics.exposition(self._status.answer()))
-        return Response(text, media_type=metrics.CONTENT_TYPE)
+        status, accept = self._status, request.headers.get("accept", "")
+        text, kind = await run_in_threadpool(
+            lambda: metrics.exposition(status.answer(), status.failure_kinds(), accept)
+        )
+        return Response(text, headers={"Content-Type": kind})
 
     async def sync(self, request: Request) -> Response:
         seconds = _seconds(request.query_params.get("timeout"))

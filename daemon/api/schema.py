@@ -178,7 +178,13 @@ class StatusAnswer(Answer):
 
 
 class HealthAnswer(Answer):
-    status: Literal["ok", "degraded"]
+    status: Literal["ok", "degraded", "failing"]
+    reasons: list[str]
+
+
+class ReadyAnswer(Answer):
+    status: Literal["ready", "not ready"]
+    reason: str
 
 
 class HeldFolder(BaseModel):
@@ -190,6 +196,8 @@ class HeldFolder(BaseModel):
 class Failure(BaseModel):
     path: str
     reason: str
+    kind: str
+    """One of daemon.errors.FAILURE_KINDS."""
     attempts: int
     since: str
     """ISO 8601 in UTC: when its content was tried for the first time."""

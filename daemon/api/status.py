@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 from dataclasses import dataclass
@@ -9,17 +10,21 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import daemon
 from daemon.api import schema
-from daemon.errors import StoreUnavailable
+from daemon.errors import FAILURE_KINDS, StoreUnavailable
 from daemon.index.mappings import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from daemon.index.index import Collection, Index
     from daemon.indexer import Indexer
     from daemon.watch.folder import Pass, WatchedFolder
     from daemon.watch.pending import Pending
     from daemon.watch.watcher import Watcher
+
+
+SILENT_SECONDS = 60.0
+"""For how long the main thread may be busy with one thing: longer than a call of a store may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,9 @@ class Status:
         pending: Pending,
         models: Models,
         stores: Sequence[Store],
+        well_at: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`well_at` returns when every service has last passed its check, as time.monotonic() counts."""
         self._library = library
         self._data_dir = data_dir
         self._index = index
@@ -77,8 +84,10 @@ class Status:
         self._pending = pending
         self._models = models
         self._stores = stores
+        self._well_at = well_at
         self._started = time.monotonic()
         self._counts = Counts(0, 0, 0)
+        self._failure_kinds: Mapping[str, int] = dict.fromkeys(FAILURE_KINDS, 0)
         self._below: dict[str, int] = {}
         self._encoded: dict[str, int] = {}
         self._retired: list[schema.RetiredModel] = []
@@ -94,7 +103,28 @@ class Status:
         return watcher.walked and not watcher.busy and not len(self._pending) and not self._indexer.outage.reason
 
     def health(self) -> schema.HealthAnswer:
-        return schema.HealthAnswer(status="degraded" if self.reasons() else "ok")
+        """Whether the process does its work; that a store or a disk is away is nothing that starting it again would mend."""
+        if failing := self._failing():
+            return schema.HealthAnswer(status="failing", reasons=[failing])
+        reasons = self.reasons()
+        return schema.HealthAnswer(status="degraded" if reasons else "ok", reasons=reasons)
+
+    def ready(self, *, stopping: bool = False) -> schema.ReadyAnswer:
+        """Whether questions are answered: both stores have to be there."""
+        reason = "the daemon is stopping" if stopping else self._failing() or self._indexer.outage.reason
+        return schema.ReadyAnswer(status="not ready" if reason else "ready", reason=reason)
+
+    def _failing(self) -> str:
+        silent = time.monotonic() - self._well_at()
+        return f"the daemon has not looked after its parts for {silent:.0f} s" if silent > SILENT_SECONDS else ""
+
+    def failure_kinds(self) -> Mapping[str, int]:
+        """Return how many files are not indexed by the kind of their failure, as last known while Redis is away."""
+        outage = self._indexer.outage
+        if not (outage.reason and outage.store == "Redis"):
+            with contextlib.suppress(StoreUnavailable):
+                self._failure_kinds = self._index.mappings.failure_kinds()
+        return self._failure_kinds
 
     def words(self, done: int, pending: int) -> str:
         """Return in a line what the daemon is doing, with how much of the work in hand is `done`; the stores are not asked."""

@@ -125,7 +125,11 @@ class Upkeep:
         found = self._index.mappings.failures().values()
         return [
             schema.Failure(
-                path=failure.path, reason=failure.reason, attempts=failure.attempts, since=_iso(failure.since)
+                path=failure.path,
+                reason=failure.reason,
+                kind=failure.kind,
+                attempts=failure.attempts,
+                since=_iso(failure.since),
             )
             for failure in sorted(found, key=lambda one: one.path)
             if not path or failure.path == path or failure.path.startswith(below)

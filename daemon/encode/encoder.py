@@ -14,6 +14,7 @@ from daemon.encode.preprocess import min_side, preprocess
 from daemon.encode.providers import CPU
 from daemon.encode.session import Session
 from daemon.encode.trial import refuse_constant, refuse_disagreement, trial_images
+from daemon.instruments import ENCODE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -61,6 +62,7 @@ class Encoder:
         self._outputs = list(dict.fromkeys(head.output for head in self._heads))
         self.models = tuple(models)
         self.versions = tuple(model.version for model in models)
+        self._names = "+".join(model.spec.name for model in models)
         self._turn = threading.Condition()
         self._queries = 0
         self._encoded = 0
@@ -96,7 +98,9 @@ class Encoder:
         for start in range(0, len(inputs), BATCH):
             self._wait_for_queries()
             batch = np.asarray(inputs[start : start + BATCH])
-            for version, found in self._run(self._session, batch).items():
+            with ENCODE_SECONDS.timed(self._names):
+                encoded = self._run(self._session, batch)
+            for version, found in encoded.items():
                 rows[version][start : start + BATCH] = found
             self._count(len(batch))
         return rows

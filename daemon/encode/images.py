@@ -19,6 +19,8 @@ from daemon.errors import PhotoError
 if TYPE_CHECKING:
     from PIL import ImageFile
 
+    from daemon.errors import FailureKind
+
 # Where a header that begins like this has its two sides: how they are packed (struct), and at which byte. PNG: RFC 2083,
 # IHDR; GIF: GIF89a, logical screen; BMP: BITMAPINFOHEADER; QOI: its specification.
 _SIDES = {
@@ -105,13 +107,13 @@ def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded
         raise
     # Pillow's plugins raise whatever damaged bytes lead them to, and its own documentation names no base of it.
     except Exception as error:
-        raise PhotoError(path, _reason(error, data)) from error
+        raise PhotoError(path, *_reason(error, data)) from error
 
 
 def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:
     image = Image.open(io.BytesIO(data), formats=_formats(path))
     if image.width * image.height > max_pixels:
-        raise PhotoError(path, _too_large(image.width * image.height))
+        raise PhotoError(path, *_too_large(image.width * image.height))
     size = _load(image, min_side)
     orientation, taken_at = _read_exif(image)
     shown = to_rgb(image)
@@ -164,21 +166,21 @@ def _iso_time(value: object) -> str:
         return ""
 
 
-def _reason(error: Exception, data: bytes) -> str:
+def _reason(error: Exception, data: bytes) -> tuple[str, FailureKind]:
     text = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         pixels = re.search(r"\((\d+) pixels\)", text)
         return _too_large(int(pixels[1]) if pixels else None)
     if isinstance(error, UnidentifiedImageError):
         if _is_empty(data):
-            return "the image has no pixels; export it again."
+            return "the image has no pixels; export it again.", "damaged"
         kind = "text" if b"\0" not in data[:512] and data[:512].isascii() else "damaged, or of a kind that is not read"
-        return f"the file is not an image: it is {kind}."
+        return f"the file is not an image: it is {kind}.", "not_an_image"
     if isinstance(error, MemoryError):
-        return OUT_OF_MEMORY
+        return OUT_OF_MEMORY, "too_large"
     if "truncated" in text.lower() or isinstance(error, EOFError):
-        return "the image is cut short; it is tried again when the file changes."
-    return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__})."
+        return "the image is cut short; it is tried again when the file changes.", "damaged"
+    return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__}).", "damaged"
 
 
 def _is_empty(data: bytes) -> bool:
@@ -189,6 +191,9 @@ def _is_empty(data: bytes) -> bool:
     return False
 
 
-def _too_large(pixels: int | None) -> str:
+def _too_large(pixels: int | None) -> tuple[str, FailureKind]:
     size = f"{pixels / 1e6:.0f} megapixels" if pixels else "more pixels"
-    return f"the image has {size}, more than limits.max_pixels allows; raise that limit if it is to be indexed."
+    return (
+        f"the image has {size}, more than limits.max_pixels allows; raise that limit if it is to be indexed.",
+        "too_large",
+    )

@@ -60,7 +60,7 @@ class LiveModels:
                 return False
             self._load([model])
         except ModelError as error:
-            log.warning("the earlier version of a model cannot go on answering: %s", error)
+            log.warning("the earlier version of a model cannot go on answering: %s", error, extra={"model": error.name})
             return False
         return True
 
@@ -71,7 +71,7 @@ class LiveModels:
         try:
             discard(self._cache_dir, version)
         except ModelError as error:
-            log.warning("an earlier version of a model leaves its files behind: %s", error)
+            log.warning("an earlier version of a model leaves its files behind: %s", error, extra={"model": error.name})
 
     def _load(self, models: Sequence[Model]) -> None:
         loaded = load_encoders(models, threads=THREADS, provider=self._provider)

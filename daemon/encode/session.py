@@ -110,7 +110,8 @@ def _open(name: str, graph: Path, threads: int, provider: Provider) -> Any:
         if provider.name == CPU.name or not provider.allow_fallback:
             raise
         session = _open_with(name, graph, threads, CPU)
-        log.warning("Model %s runs with cpu in the place of %s: %s", name, provider.name, error.reason)
+        said = "Model %s runs with cpu in the place of %s: %s"
+        log.warning(said, name, provider.name, error.reason, extra={"model": name})
         return session
 
 

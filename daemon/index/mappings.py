@@ -16,13 +16,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from daemon.changes import FileStat, PhotoInfo, Remembered
-from daemon.errors import StoreError, StoreRefused, StoreUnavailable
+from daemon.errors import FAILURE_KINDS, StoreError, StoreRefused, StoreUnavailable
 from daemon.index.versions import Collection, fields
+from daemon.instruments import store_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from daemon.errors import FailureKind
     from daemon.index.keys import Keys
+    from daemon.instruments import Operation
 
 SCHEMA = b"1"
 PAGE = 2000
@@ -56,6 +59,7 @@ class Failure:
     since: float
     """Unix time of the first attempt with this content."""
     signature: str
+    kind: FailureKind = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Fail:
     attempts: int = 1
     since: float | None = None
     """Unix time of the first attempt with this content; None for now."""
+    kind: FailureKind = "damaged"
 
 
 MappingChange = Add | Bind | Remove | Fail
@@ -150,7 +155,7 @@ class Mappings:
 
     def establish(self) -> None:
         """Mark the library as there; StoreRefused when a newer lookalike wrote it."""
-        with self._errors():
+        with self._errors("write"):
             self._redis.set(self.keys.schema, SCHEMA, nx=True)
             found = self._redis.get(self.keys.schema)
         if found != SCHEMA:
@@ -234,9 +239,22 @@ class Mappings:
 
     def failures(self) -> dict[str, Failure]:
         """Return every recorded failure by path."""
-        with self._errors():
+        with self._errors("scan"):
             rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.failures))
         return {(path := os.fsdecode(raw)): Failure(path=path, **json.loads(value)) for raw, value in rows.items()}
+
+    def failure_kinds(self) -> dict[str, int]:
+        """Return how many failures of each kind are recorded; asked again and again, it reads them a page at a time."""
+        with self._errors("scan"):
+            # A hash that is rebuilt meanwhile may name a field twice.
+            kinds = {
+                path: json.loads(value).get("kind")
+                for path, value in self._redis.hscan_iter(self.keys.failures, count=PAGE)
+            }
+        counts: dict[str, int] = dict.fromkeys(FAILURE_KINDS, 0)
+        for kind in kinds.values():
+            counts[kind if kind in counts else "other"] += 1
+        return counts
 
     def failure_signatures(self) -> dict[str, str]:
         """Return of each path that failed the state of its file then, as `signature` describes it."""
@@ -269,12 +287,12 @@ class Mappings:
         return {os.fsdecode(raw): Remembered(**json.loads(value)) for raw, value in rows.items()}
 
     def remember(self, folder: str, remembered: Remembered) -> None:
-        with self._errors():
+        with self._errors("write"):
             self._redis.hset(self.keys.folders, os.fsencode(folder), json.dumps(asdict(remembered)))
 
     def all_photos(self) -> set[int]:
         """Return the id of every photo."""
-        with self._errors():
+        with self._errors("scan"):
             return set(map(int, self._redis.sscan_iter(self.keys.photos, count=PAGE)))
 
     # Which collections there are
@@ -286,12 +304,12 @@ class Mappings:
         return {(name := raw.decode()): Collection(name=name, **json.loads(value)) for raw, value in rows.items()}
 
     def record(self, collection: Collection) -> None:
-        with self._errors():
+        with self._errors("write"):
             self._redis.hset(self.keys.collections, collection.name, json.dumps(fields(collection)))
 
     def forget_collection(self, collection: str) -> None:
         """Drop what is recorded of a collection, and which vectors it had."""
-        with self._errors(), self._redis.pipeline() as pipe:
+        with self._errors("write"), self._redis.pipeline() as pipe:
             pipe.delete(self.keys.encoded(collection))
             pipe.hdel(self.keys.collections, collection)
             pipe.execute()
@@ -312,13 +330,13 @@ class Mappings:
             return int(self._redis.scard(self.keys.encoded(collection)))
 
     def all_encoded(self, collection: str) -> set[int]:
-        with self._errors():
+        with self._errors("scan"):
             return set(map(int, self._redis.sscan_iter(self.keys.encoded(collection), count=PAGE)))
 
     def set_encoded(self, collection: str, *, present: Sequence[int] = (), absent: Sequence[int] = ()) -> None:
         """Record which vectors are in the collection after all, and which are not."""
         key = self.keys.encoded(collection)
-        with self._errors():
+        with self._errors("write"):
             for start in range(0, len(present), PAGE):
                 self._redis.sadd(key, *present[start : start + PAGE])
             for start in range(0, len(absent), PAGE):
@@ -326,20 +344,20 @@ class Mappings:
 
     def not_encoded(self, collection: str) -> list[int]:
         """Return the photos whose vector is not in the collection."""
-        with self._errors():
+        with self._errors("scan"):
             return sorted(
                 map(int, cast("set[bytes]", self._redis.sdiff([self.keys.photos, self.keys.encoded(collection)])))
             )
 
     def only_in(self, one: str, other: str) -> list[int]:
         """Return the photos whose vector is in collection `one` and not in `other`."""
-        with self._errors():
+        with self._errors("scan"):
             found = cast("set[bytes]", self._redis.sdiff([self.keys.encoded(one), self.keys.encoded(other)]))
         return sorted(map(int, found))
 
     def strays(self, collection: str) -> list[int]:
         """Return the ids with a vector in the collection that are no photo of the library."""
-        with self._errors():
+        with self._errors("scan"):
             return sorted(
                 map(int, cast("set[bytes]", self._redis.sdiff([self.keys.encoded(collection), self.keys.photos])))
             )
@@ -359,7 +377,7 @@ class Mappings:
     def intend(self, ids: Sequence[int]) -> None:
         """Note that Milvus is about to be written for these ids."""
         if ids:
-            with self._errors():
+            with self._errors("write"):
                 self._redis.sadd(self.keys.intents, *ids)
 
     def intents(self) -> set[int]:
@@ -369,7 +387,7 @@ class Mappings:
     def settle_intents(self, ids: Sequence[int]) -> None:
         """Take ids out of the intents."""
         if ids:
-            with self._errors():
+            with self._errors("write"):
                 self._redis.srem(self.keys.intents, *ids)
 
     # Changing
@@ -382,7 +400,7 @@ class Mappings:
         A `Bind` to a photo among the intents is not made, unless `rescue` says that the photo's vectors are still there.
         """
         now = time.time()
-        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+        with self._errors("write"), self._redis.pipeline(transaction=False) as pipe:
             for change in changes:
                 self._script(keys=[self.keys.prefix], args=_arguments(change, collections, now, rescue), client=pipe)
             rows = pipe.execute()
@@ -390,7 +408,7 @@ class Mappings:
 
     def forget(self, ids: Sequence[int], collections: Sequence[str]) -> None:
         """Drop photos without a path whose vectors have been deleted."""
-        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+        with self._errors("write"), self._redis.pipeline(transaction=False) as pipe:
             for photo in ids:
                 self._script(keys=[self.keys.prefix], args=["forget", photo, *collections], client=pipe)
             pipe.execute()
@@ -400,18 +418,23 @@ class Mappings:
         registered = self._redis.register_script(_text(file))
 
         def run(*args: str | bytes | int) -> list[Any]:
-            with self._errors():
+            with self._errors("scan"):
                 return cast("list[Any]", registered(keys=[self.keys.prefix], args=args))
 
         return run
 
     def _run(self, *args: str | bytes | int) -> list[bytes]:
-        with self._errors():
+        with self._errors("scan"):
             return cast("list[bytes]", self._script(keys=[self.keys.prefix], args=args))
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Say in our words what redis-py says in its own."""
+    def _errors(self, operation: Operation = "read") -> Iterator[None]:
+        """Measure a call, and say in our words what redis-py says in its own."""
+        with store_call("redis", operation), self._translated():
+            yield
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
             yield
         except redis.exceptions.AuthenticationError as error:
@@ -481,8 +504,8 @@ def _arguments(change: MappingChange, collections: Sequence[str], now: float, re
             return ["bind", path, known, *_stat(stat), os.fsencode(moved_from), int(rescue)]
         case Remove():
             return ["remove", path]
-        case Fail(reason=reason, signature=state, attempts=attempts, since=since):
-            record = {"reason": reason, "attempts": attempts, "since": now if since is None else since}
+        case Fail(reason=reason, signature=state, attempts=attempts, since=since, kind=kind):
+            record = {"reason": reason, "kind": kind, "attempts": attempts, "since": now if since is None else since}
             return ["fail", path, json.dumps(record | {"signature": state})]
 
 

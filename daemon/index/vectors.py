@@ -16,11 +16,14 @@ import numpy as np
 
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
 from daemon.index.milvus_lite_server import EVERY_ID
+from daemon.instruments import store_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from daemon.instruments import Operation
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +119,7 @@ class Vectors:
 
     def loaded(self, collection: str) -> bool:
         """Whether the collection can be asked; a server that was started again has loaded none."""
-        with self._milvus() as client:
+        with self._milvus("manage") as client:
             return self._is_loaded(client, collection)
 
     # Collections
@@ -237,34 +240,36 @@ class Vectors:
             {"id": row.id, "vector": row.vector, "taken_at": row.taken_at, "width": row.width, "height": row.height}
             for row in rows
         ]
-        with self._writing, self._milvus() as client:
-            client.upsert(collection, data, **self._call)
+        with self._writing:
+            with self._milvus("write") as client:
+                client.upsert(collection, data, **self._call)
             self._unflushed[collection] = self._unflushed.get(collection, 0) + len(rows)
             if self._unflushed[collection] >= FLUSH_ROWS:
-                self._flush(client, collection)
+                self._flush(collection)
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:
-        with self._writing, self._milvus() as client:
+        with self._writing, self._milvus("write") as client:
             for start in range(0, len(ids), READ_BATCH):
                 client.delete(collection, ids=list(ids[start : start + READ_BATCH]), **self._call)
 
     def flush(self) -> None:
         """Let the embedded server write down what it holds in memory; a server of its own decides that itself."""
-        with self._writing, self._milvus() as client:
+        with self._writing:
             for collection, rows in list(self._unflushed.items()):
                 if rows:
-                    self._flush(client, collection)
+                    self._flush(collection)
 
-    def _flush(self, client: Any, collection: str) -> None:
+    def _flush(self, collection: str) -> None:
         if self._embedded:
-            client.flush(collection, **self._call)
+            with self._milvus("flush") as client:
+                client.flush(collection, **self._call)
         self._unflushed[collection] = 0
 
     # Reading
 
     def search(self, collection: str, vector: NDArray[np.float32], limit: int) -> list[Hit]:
         """Return the `limit` nearest photos to a vector [dim], best first."""
-        with self._milvus() as client:
+        with self._milvus("search") as client:
             hits = client.search(
                 collection, data=[vector], limit=limit, output_fields=["id"], consistency_level="Session", **self._call
             )[0]
@@ -272,7 +277,7 @@ class Vectors:
 
     def get(self, collection: str, photo: int) -> NDArray[np.float32] | None:
         """Return the stored vector [dim] of a photo, or None."""
-        with self._milvus() as client:
+        with self._milvus("read") as client:
             rows = client.get(collection, ids=[photo], output_fields=["vector"], **self._call)
             return np.asarray(rows[0]["vector"], dtype=np.float32) if rows else None
 
@@ -280,12 +285,12 @@ class Vectors:
         """Return the stored vectors [dim] of those photos that have one, by their ids; READ_BATCH of them at most."""
         if not ids:
             return {}
-        with self._milvus() as client:
+        with self._milvus("read") as client:
             rows = client.get(collection, ids=list(ids), output_fields=["id", "vector"], **self._call)
             return {int(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
 
     def count(self, collection: str) -> int:
-        with self._milvus() as client:
+        with self._milvus("read") as client:
             rows = client.query(
                 collection, filter="", output_fields=["count(*)"], consistency_level="Strong", **self._call
             )
@@ -293,7 +298,7 @@ class Vectors:
 
     def ids(self, collection: str) -> set[int]:
         """Return the id of every vector in the collection."""
-        with self._milvus() as client:
+        with self._milvus("scan") as client:
             if self._embedded:
                 rows = client.query(collection, filter=EVERY_ID, output_fields=["id"], **self._call)
                 return {int(row["id"]) for row in rows}
@@ -323,14 +328,15 @@ class Vectors:
         return {"timeout": self._timeout}
 
     @contextlib.contextmanager
-    def _milvus(self) -> Iterator[Any]:
-        """Give the client, and say in our words what pymilvus and gRPC say in theirs."""
-        try:
-            yield self._connected()
-        except StoreError:
-            raise
-        except Exception as error:
-            raise self._translated(error) from error
+    def _milvus(self, operation: Operation = "manage") -> Iterator[Any]:
+        """Give the client, measure the call, and say in our words what pymilvus and gRPC say in theirs."""
+        with store_call("milvus", operation):
+            try:
+                yield self._connected()
+            except StoreError:
+                raise
+            except Exception as error:
+                raise self._translated(error) from error
 
     def _connected(self) -> Any:
         with self._connecting:

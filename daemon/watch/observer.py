@@ -159,7 +159,8 @@ class _WatchGroup(InotifyWatchGroup):
         watchdog takes all watches back first, and the kernel says so of each: above 16,384 directories that is the next overflow. It
         also drops what was read and not yet told, which is as true as before.
         """
-        log.warning("%s: the kernel dropped events, so it is walked", os.fsdecode(self.path))
+        path = os.fsdecode(self.path)
+        log.warning("%s: the kernel dropped events, so it is walked", path, extra={"path": path})
         with self._lock:
             if not self.is_active:
                 return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from daemon.changes import Hint, Remembered
 from daemon.errors import StoreUnavailable
+from daemon.instruments import RECONCILE_SECONDS
 from daemon.lifecycle import Worker
 from daemon.watch.brake import Hold, judge
 from daemon.watch.filters import NO_MEDIA
@@ -318,9 +319,9 @@ class Watcher:
 
     def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
         if (folder.state, folder.note) != (state, note) and note:
-            log.warning("%s: %s", folder.path, note)
+            log.warning("%s: %s", folder.path, note, extra={"path": folder.path})
         elif state == "watching" and folder.state in ("held", "kept", *ABSENT):
-            log.info("%s: it is as it was, nothing is held any more", folder.path)
+            log.info("%s: it is as it was, nothing is held any more", folder.path, extra={"path": folder.path})
         if folder.state != state:
             folder.since = time.time()
         folder.state, folder.note = state, note
@@ -349,7 +350,7 @@ class Watcher:
             elif folder.granted:
                 kept = folder.remembered.kept + folder.granted
                 folder.remembered, folder.granted = replace(folder.remembered, kept=kept), 0
-        log.debug("reconciling %s: %s", request.directory, request.reason)
+        log.debug("reconciling %s: %s", request.directory, request.reason, extra={"path": request.directory})
         started = time.monotonic()
         self._walk = walk = Walk(
             request.directory,
@@ -363,11 +364,14 @@ class Watcher:
         if self._stop.is_set():
             return None
         self.reconciles += 1
+        RECONCILE_SECONDS.observe(time.monotonic() - started)
         if not whole:
             return self._release_part(folder, found, walk, now, request)
         self._release(folder, found, walk, now)
         seconds = time.monotonic() - started
         folder.last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
+        about = {"path": folder.path, "duration_seconds": seconds}
+        log.debug("%s is compared: %d files in %.1f s", folder.path, walk.files, seconds, extra=about)
         self._schedule(folder)
         self._judge(folder, walk)
         return None

@@ -87,14 +87,6 @@ def test_every_command_is_in_the_readme(lookalike: Any) -> None:
     assert [command for command in listed if f"| `lookalike {command}" not in readme] == []
 
 
-def test_every_metric_is_documented() -> None:
-    source = (README.parent / "daemon" / "api" / "metrics.py").read_text(encoding="utf-8")
-    names = re.findall(r'^ {12}"(\w+)": \(', source, re.MULTILINE)
-    documented = (README.parent / "docs" / "http.md").read_text(encoding="utf-8")
-    assert len(names) > 10
-    assert [name for name in names if f"_{name}" not in documented] == []
-
-
 @pytest.mark.parametrize(("marker", "word"), [("run-command", "lookaliked"), ("test-command", "pytest")])
 def test_the_readme_has_each_of_its_two_commands_on_one_line(marker: str, word: str) -> None:
     (block,) = re.findall(rf"<!-- {marker} -->\n\n((?:    .+\n)+)", README.read_text(encoding="utf-8"))

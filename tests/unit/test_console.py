@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import logging
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
 from daemon import console as module
-from daemon.console import LogHandler, Reporter, printable
+from daemon.console import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,42 +98,3 @@ def test_where_there_is_no_terminal_no_bar_is_drawn(clock: Clock) -> None:
 def test_closing_twice_is_harmless(reporter: Reporter) -> None:
     reporter.close()
     reporter.close()
-
-
-def logged(level: int, message: str, *, interactive: bool = False) -> str:
-    console = terminal(interactive=interactive)
-    handler = LogHandler(console)
-    handler.handle(logging.LogRecord("test", level, __file__, 1, message, (), None))
-    return shown(console)
-
-
-@pytest.mark.parametrize(
-    ("level", "named"),
-    [(logging.DEBUG, "debug: "), (logging.INFO, ""), (logging.WARNING, "warning: "), (logging.ERROR, "error: ")],
-)
-def test_a_line_has_its_time_and_its_level_where_it_is_not_information(level: int, named: str) -> None:
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d {named}all is well\n", logged(level, "all is well"))
-
-
-def test_a_line_is_neither_marked_up_nor_broken() -> None:
-    message = "[bold]/photos/[red]a.jpg[/] " + "x" * 300
-    assert message in logged(logging.INFO, message)
-
-
-def test_what_a_terminal_would_obey_is_escaped() -> None:
-    assert printable("a\x1b[31m\x07\u202eb\udcff é🌞\n\tc") == "a\\x1b[31m\\x07\\u202eb\\udcff é🌞\n\tc"
-    assert "\x1b]0;" not in logged(logging.INFO, "/photos/\x1b]0;evil\x07.jpg")
-
-
-def test_a_line_that_cannot_be_written_does_not_end_the_work(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Broken(io.StringIO):
-        def write(self, _: str) -> int:
-            raise OSError(5, "Input/output error")
-
-    handler = LogHandler(Console(file=Broken(), width=100))
-    handler.handle(logging.LogRecord("test", logging.INFO, __file__, 1, "lost", (), None))
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-    handler.handle(logging.LogRecord("test", logging.INFO, __file__, 1, "lost", (), None))
-    assert capsys.readouterr().err.count("--- Logging error ---") == 1

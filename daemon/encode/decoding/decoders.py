@@ -98,12 +98,12 @@ class Decoders:
             except TimedOut as error:
                 seconds = f"{limits.timeout_seconds:g} seconds"
                 reason = f"decoding it took longer than {seconds}, more than limits.decode_timeout_seconds allows; raise it, or export the photo smaller"
-                raise PhotoError(path, reason) from error
+                raise PhotoError(path, reason, "timeout") from error
             except NoMemory as error:
-                raise PhotoError(path, OUT_OF_MEMORY) from error
+                raise PhotoError(path, OUT_OF_MEMORY, "too_large") from error
             except Ended as error:
                 status = error.status
-        raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm")
+        raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm", "crashed")
 
     @contextlib.contextmanager
     def _decoder(self, limits: Limits) -> Iterator[Decoder]:

@@ -27,7 +27,7 @@ from daemon.encode.decoding.protocol import (
     receive,
 )
 from daemon.encode.images import Decoded
-from daemon.errors import DecoderError, PhotoError
+from daemon.errors import FAILURE_KINDS, DecoderError, PhotoError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,11 +147,12 @@ class Decoder:
     def _read(self, path: str, max_pixels: int, deadline: float) -> Decoded:
         done, *sides, format_length, time_length = REPLY.unpack(self._receive(REPLY.size, deadline))
         if not done:
-            if sides[0] > MAX_REASON_BYTES:
+            if sides[0] > MAX_REASON_BYTES or sides[1] >= len(FAILURE_KINDS):
                 raise _Nonsense
-            reason = self._receive(sides[0], deadline).decode(errors="backslashreplace")
+            said = self._receive(sides[0], deadline).decode(errors="backslashreplace")
+            reason = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
             self._note_memory(deadline)
-            raise PhotoError(path, "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason))
+            raise PhotoError(path, reason, FAILURE_KINDS[sides[1]])
         columns, rows, width, height = sides
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
         if not (0 < columns * rows <= max_pixels and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):

@@ -18,7 +18,7 @@ REQUEST = struct.Struct("<IQdIQ")
 REPLY = struct.Struct("<BIIIIBB")
 """Whether it was decoded; width and height of the pixels that follow last, width and height before reduction, and the lengths of the
 format's name and of the time, which follow first. Where it was not decoded, the first number is the length of the reason, which
-follows."""
+follows, and the second the place of its kind in FAILURE_KINDS."""
 
 KEPT = struct.Struct("<Q")
 """Behind either: the memory, in bytes, that the decoder has kept."""

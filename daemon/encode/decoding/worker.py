@@ -28,7 +28,7 @@ from daemon.encode.decoding.protocol import (
     receive,
 )
 from daemon.encode.images import Decoded, decode
-from daemon.errors import PhotoError
+from daemon.errors import FAILURE_KINDS, PhotoError
 
 # Formats whose plugins or libraries load something when they are first used.
 _REHEARSED = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "HEIF")
@@ -85,7 +85,8 @@ def serve(connection: socket.socket) -> None:
     except PhotoError as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         reason = error.reason.encode(errors="backslashreplace")[:MAX_REASON_BYTES]
-        connection.sendall(REPLY.pack(False, len(reason), 0, 0, 0, 0, 0) + reason)
+        kind = FAILURE_KINDS.index(error.kind)
+        connection.sendall(REPLY.pack(False, len(reason), kind, 0, 0, 0, 0) + reason)
         return
     signal.setitimer(signal.ITIMER_REAL, 0)
     _send(connection, decoded)

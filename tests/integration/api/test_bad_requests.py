@@ -48,7 +48,7 @@ class Answers:
         )
 
     def health(self) -> schema.HealthAnswer:
-        return schema.HealthAnswer(status="ok")
+        return schema.HealthAnswer(status="ok", reasons=[])
 
     def run(self, *, deep: bool, repair: bool) -> Report:
         if deep and repair:

@@ -40,7 +40,7 @@ HEALTH = ("GET", "/v1/health")
 
 @contextmanager
 def served(listener: Listener, admission: Admission | None = None, **options: Any) -> Iterator[None]:
-    status: Any = SimpleNamespace(health=lambda: HealthAnswer(status="ok"))
+    status: Any = SimpleNamespace(health=lambda: HealthAnswer(status="ok", reasons=[]))
     application = app.build(status, status, status, status, max_bytes=1000, default_limit=1, admission=admission)
     server = Server(application, listener, **options)
     server.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.api.metrics import exposition
 from daemon.api.schema import Answer, HealthAnswer, Reconcile
-from daemon.api.status import Status, Store
+from daemon.api.status import SILENT_SECONDS, Status, Store
 from daemon.changes import Remembered
 from daemon.errors import StoreUnavailable
 from daemon.index.index import Collection
@@ -31,6 +33,12 @@ class Mappings:
         if self.away:
             raise StoreUnavailable("Redis", "unix:///r", "cannot be reached")
         return Counts(photos=2, files=3, failures=1)
+
+    def failure_kinds(self) -> dict[str, int]:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("Redis", "unix:///r", "cannot be reached")
+        return {"damaged": 1}
 
     def count_below(self, folder: str) -> int:  # noqa: ARG002
         return 3
@@ -78,7 +86,8 @@ class Parts:
                 Store("Milvus", "http://m:19530", None),
             ],
         }
-        self.status = Status(library="lib", data_dir="/d", **parts)
+        self.well_at = time.monotonic()
+        self.status = Status(library="lib", data_dir="/d", well_at=lambda: self.well_at, **parts)
 
 
 class _Pending(list[str]):
@@ -99,7 +108,8 @@ def parts() -> Parts:
 
 
 def test_the_version_of_the_schema_is_called_schema() -> None:
-    assert json.loads(HealthAnswer(status="ok").json_bytes()) == {"schema": 1, "status": "ok"}
+    answer = HealthAnswer(status="ok", reasons=[])
+    assert json.loads(answer.json_bytes()) == {"schema": 1, "status": "ok", "reasons": []}
 
 
 def test_an_answer_is_ascii_whatever_is_in_it() -> None:
@@ -186,24 +196,60 @@ def test_a_folder_that_was_decided_about_is_no_reason(parts: Parts, state: str) 
 
 
 def test_metrics_say_what_the_status_says(parts: Parts) -> None:
-    text = exposition(parts.status.answer()).decode()
-    told = {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
-    assert told == {
-        "lookalike_photos": 2,
-        "lookalike_files": 3,
-        "lookalike_failures": 1,
-        "lookalike_pending_paths": 0,
-        "lookalike_oldest_pending_seconds": 0,
-        "lookalike_held_deletions": 0,
-        "lookalike_watches": 7,
-        "lookalike_unwatched_directories": 1,
-        "lookalike_degraded": 0,
-        "lookalike_model_photos": 1,
-        "lookalike_model_built_photos": 1,
-        "lookalike_encoded_photos_total": 4,
-        "lookalike_overflows_total": 3,
-        "lookalike_reconciles_total": 5,
-    }
+    text, _ = exposition(parts.status.answer(), {"damaged": 1})
+    families = text_string_to_metric_families(text.decode())
+    told = {sample.name: sample.value for family in families for sample in family.samples}
+    assert (
+        told.items()
+        >= {
+            "lookalike_photos": 2,
+            "lookalike_files": 3,
+            "lookalike_failures": 1,
+            "lookalike_pending_paths": 0,
+            "lookalike_oldest_pending_seconds": 0,
+            "lookalike_held_deletions": 0,
+            "lookalike_watches": 7,
+            "lookalike_unwatched_directories": 1,
+            "lookalike_degraded": 0,
+            "lookalike_model_photos": 1,
+            "lookalike_model_built_photos": 1,
+            "lookalike_encoded_photos_total": 4,
+            "lookalike_overflows_total": 3,
+            "lookalike_reconciles_total": 5,
+            "lookalike_store_up": 1,
+            "lookalike_store_restarts_total": 1,
+        }.items()
+    )
+
+
+def test_files_that_are_not_indexed_are_counted_by_kind_as_last_known(parts: Parts) -> None:
+    assert parts.status.failure_kinds() == {"damaged": 1}
+    parts.mappings.away = True
+    assert parts.status.failure_kinds() == {"damaged": 1}
+    parts.outage.store, parts.outage.reason = "Redis", "away"
+    asked = parts.mappings.asked
+    assert parts.status.failure_kinds() == {"damaged": 1}
+    assert parts.mappings.asked == asked
+
+
+def test_a_daemon_is_ready_while_both_stores_are_there(parts: Parts) -> None:
+    assert (parts.status.ready().status, parts.status.ready().reason) == ("ready", "")
+    parts.outage.store, parts.outage.reason = "Milvus", "Milvus at m cannot be reached"
+    assert (parts.status.ready().status, parts.status.ready().reason) == ("not ready", "Milvus at m cannot be reached")
+    # Starting the daemon again would not bring the store back.
+    assert (parts.status.health().status, parts.status.health().reasons) == ("degraded", [parts.outage.reason])
+
+
+def test_a_daemon_that_stops_is_not_ready_and_well(parts: Parts) -> None:
+    assert (parts.status.ready(stopping=True).status, parts.status.health().status) == ("not ready", "ok")
+
+
+def test_a_daemon_whose_main_thread_hangs_is_failing(parts: Parts) -> None:
+    parts.well_at -= SILENT_SECONDS + 1
+    (reason,) = parts.status.health().reasons
+    assert re.fullmatch(r"the daemon has not looked after its parts for 6\d s", reason)
+    assert parts.status.health().status == "failing"
+    assert (parts.status.ready().status, parts.status.ready().reason) == ("not ready", reason)
 
 
 def test_a_store_that_is_away_is_a_reason_and_the_last_numbers_stay(parts: Parts) -> None:
