@@ -1,7 +1,7 @@
 # What the gate runs, one target each; `make check` is all of it but the clean environment.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check test lint types imports format benchmarks quality lock audit
+.PHONY: check test lint types imports format benchmarks quality lock audit docs
 
 check: lint types imports test
 
@@ -37,3 +37,7 @@ lock:
 # Asks a public service which of those have known vulnerabilities.
 audit:
 	pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
+# The configuration reference and the annotated defaults, of what daemon/config.py says.
+docs:
+	$(PYTHON) -m docs.configuration_reference

@@ -94,6 +94,7 @@ def _milvus_uri(uri: str) -> str:
 
 class Section(BaseModel):
     # What is refused may be a password.
+    # What a key means is said once, below it: docs/configuration_reference.py makes the reference and the annotated file of it.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -148,57 +149,91 @@ class Folder(Section):
     """One watched folder."""
 
     path: UserPath
+    """The folder, with everything below it."""
     watch: Literal["auto", "events", "poll"] = "auto"
+    """How changes are noticed: by events of the kernel, by walking it every `watch.poll_seconds`, or by what suits its file system."""
 
 
 class Redis(Section):
     url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    """null starts the embedded server (Valkey, on a Unix socket). Else redis://[[user]:password@]host[:port][/database], rediss:// for TLS, or
+    unix:///path."""
 
 
 class Milvus(Section):
     uri: Annotated[str, AfterValidator(_milvus_uri)] | None = None
+    """null starts the embedded server (Milvus Lite, on a Unix socket). Else http://host:19530 or https://."""
     token: SecretStr | None = None
+    """The token, or user:password, of a Milvus server; better kept in LOOKALIKE_MILVUS_TOKEN."""
     index: Literal["auto", "FLAT", "IVF_FLAT", "HNSW"] = "auto"
+    """auto is IVF_FLAT in the embedded server and HNSW elsewhere. Used when a collection is made."""
     timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long one call may take before the store counts as away."""
 
 
 class Watch(Section):
     settle_seconds: float = Field(default=1.0, ge=0, le=3600)
+    """A file that nobody was seen to close is read when it has been left alone for this long."""
     pause_seconds: float = Field(default=0.1, ge=0, le=60)
+    """A file that was closed after writing, or moved in whole, is read this long after its last event."""
     rescan_seconds: float = Field(default=21_600.0, ge=1)
+    """How often everything is compared with the disk all the same, at the price of a stat per file, a tenth sooner or later."""
     poll_seconds: float = Field(default=60.0, ge=1)
+    """The same, for folders without events."""
     max_pending: int = Field(default=100_000, ge=1)
+    """When more paths than this are waiting, whole folders are noted instead of files."""
     ignore: tuple[str, ...] = (
         ".*", "@eaDir", "#recycle", "#snapshot", "__MACOSX", "node_modules", "Thumbs.db", "desktop.ini",
     )  # fmt: skip
-    max_delete_ratio: float = Field(default=0.2, ge=0, le=1)
+    """Shell patterns for the names of files and directories that are left alone, and hold no watch. A directory that holds a file named
+    .nomedia is left alone as well. Symbolic links are not followed."""
     max_delete_count: int = Field(default=100, ge=0)
+    """When a comparison with the disk misses more than this many files of a folder, and more than max_delete_ratio of them, it is likelier
+    that a disk went away than that somebody deleted them: nothing is deleted from the index until they are back or
+    `lookalike deletions` decides."""
+    max_delete_ratio: float = Field(default=0.2, ge=0, le=1)
+    """See `max_delete_count`: the share of a folder's files that may be missing, from 0 to 1."""
 
 
 class Limits(Section):
     max_file_bytes: int = Field(default=256 * MEBIBYTE, ge=1)
+    """A larger file is not indexed; it is listed as a failure. A query may not be larger either."""
     max_pixels: int = Field(default=250_000_000, ge=1)
+    """The same, for a photo with more pixels (width times height)."""
     decode_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    """Photos are decoded in processes of their own. One that takes longer is ended, and the photo is a failure."""
     decode_memory_mebibytes: int = Field(default=4096, ge=256)
+    """The same, for one that takes more memory."""
 
 
 class Encode(Section):
     provider: Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"] = "cpu"
+    """What runs the models. All but cpu need an onnxruntime that has it (onnxruntime-gpu, onnxruntime-openvino, ...); its vectors are
+    compared with the CPU's at the start."""
     provider_options: dict[str, str] = Field(default_factory=dict)
+    """What onnxruntime is told about it, such as device_id: "1"."""
     allow_fallback: bool = False
+    """Whether the CPU may stand in for a provider that is not there; otherwise the daemon does not start."""
     threads: int = Field(default=0, ge=0, le=256)
+    """Photos decoded and encoded at once; 0 is one for each core that the daemon may use."""
     batch_photos: int = Field(default=8, ge=1, le=1024)
+    """Photos that go through a model together, when as many are waiting."""
     queue_mebibytes: int = Field(default=64, ge=1)
+    """Decoded photos that may wait for a model, in MiB."""
 
 
 class Search(Section):
     limit: int = Field(default=10, ge=1)
+    """How many photos an answer lists when the query does not say."""
     max_limit: int = Field(default=1000, ge=1, le=16_384)
+    """How many it may ask for."""
 
 
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is worth a line."""
     format: Literal["auto", "text", "json", "journal"] = "auto"
+    """auto is the journal under systemd, and text for a person elsewhere; json is one object a line."""
 
 
 MIN_TOKEN_CHARACTERS = 16
@@ -236,34 +271,70 @@ def address(text: str) -> Address:
 
 class Api(Section):
     group: Annotated[str, Field(min_length=1)] | None = None
+    """Who may ask on the socket beside the user that the daemon runs as, and root: the members of this group. null: nobody."""
     listen: Annotated[str, AfterValidator(_address)] | None = None
+    """A TCP address as well, such as 127.0.0.1:8077 or "[::1]:8077", for who has the token. null: none. One that is not the machine's own
+    needs a certificate."""
     token: SecretStr | None = None
+    """What a request over TCP carries (Authorization: Bearer TOKEN), 16 characters at least; better kept in LOOKALIKE_API_TOKEN."""
     certificate: UserPath | None = None
+    """The certificate, with its chain, in a PEM file: TCP is then TLS."""
     key: UserPath | None = None
+    """The key of the certificate, in a PEM file without a password."""
     max_concurrent_requests: int = Field(default=32, ge=1)
+    """How many requests are answered at once; more are told to come again later."""
     requests_per_second: float = Field(default=1000.0, gt=0)
+    """How many one caller may make in a second."""
 
 
 class Config(Section):
     """Everything lookaliked can be told; without a file, every default."""
 
     library: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "default"
+    """The name of this index: part of every key in Redis and of every collection in Milvus. Two libraries may share the stores. Lower-case
+    letters, digits and underscores, at most 32."""
     folders: tuple[Annotated[Folder, BeforeValidator(_folder)], ...] = ()
+    """The folders to watch, with everything below them. A folder is a path, or a mapping:
+      - ~/Pictures
+      - path: /mnt/nas/photos
+        watch: poll            # auto | events | poll
+    Without any here, they have to be named on the command line: lookaliked run ~/Pictures.
+    auto takes events from the kernel, and polls network file systems, which raise none for what other machines change."""
     models: Annotated[
         tuple[Annotated[str, AfterValidator(_model)], ...], BeforeValidator(_names), AfterValidator(_each_once)
     ] = Field(default_factory=default_models)
+    """The models that describe the photos, each with a collection of its own. The first one answers when a query names none. A name is one that
+    `lookalike models list` shows; what has a / in it is the path of a spec of your own, from the directory of this file (./specs/mine.yaml)
+    or from home (~/specs/mine.yaml); after --model, from the directory you are in. A model that joins is filled behind the others; one that is
+    taken out keeps its vectors until `lookalike models remove`. null is efficientnet-lite0, and where lookalike[text] is installed also words, by
+    which photos are found by what is on them:
+      - efficientnet-lite0
+      - words"""
     data_dir: UserPath = Field(default_factory=paths.data_dir)
+    """The embedded stores' files, which must survive. null is the place that the service's unit gives (StateDirectory=), else
+    ~/.local/share/lookalike."""
     cache_dir: UserPath = Field(default_factory=paths.cache_dir)
+    """Model graphs; made again when they are gone. null is CacheDirectory= of the unit, else ~/.cache/lookalike."""
     runtime_dir: UserPath = Field(default_factory=paths.runtime_dir)
+    """Sockets; must be on a local file system. null is RuntimeDirectory= of the unit, else $XDG_RUNTIME_DIR/lookalike."""
     socket: UserPath | None = None
+    """Where the daemon answers. null is lookalike.sock in runtime_dir."""
     redis: Redis = Redis()
+    """Where the mapping of photos and files is."""
     milvus: Milvus = Milvus()
+    """Where the vectors are."""
     watch: Watch = Watch()
+    """How changes are noticed, and what is left alone."""
     limits: Limits = Limits()
+    """What one file may take."""
     encode: Encode = Encode()
+    """What runs the models, and how much at once."""
     search: Search = Search()
+    """How much is answered."""
     api: Api = Api()
+    """Who may ask, and how much."""
     log: Log = Log()
+    """What the daemon says."""
 
     @property
     def models_dir(self) -> Path:

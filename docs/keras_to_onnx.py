@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, T201 - a script by itself, which speaks to who runs it.
+# ruff: noqa: T201 - a script by itself, which speaks to who runs it.
 """Convert ResNet50 or VGG16 of Keras, without the top, to the ONNX graph that configs/models/resnet50.yaml or vgg16.yaml reads.
 
     python3 -m venv keras

@@ -47,3 +47,9 @@ def test_documents_that_link_to_files_of_the_repository_link_to_ones_that_are_th
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_page_of_the_documentation_is_in_the_readme_s_list() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in ROOT.glob("docs/*.md"):
+        assert f"](docs/{page.name}) |" in readme, f"README.md does not list {page.name}"
