@@ -6,7 +6,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import output
-from cli.commands import compare, deletions, export, failures, importing, models, relocate, search, status, sync, verify
+from cli.commands import (
+    compare,
+    deletions,
+    doctor,
+    export,
+    failures,
+    importing,
+    models,
+    relocate,
+    search,
+    status,
+    sync,
+    verify,
+)
 from cli.errors import CliError, OutputClosedError
 from daemon import __version__
 
@@ -20,14 +33,16 @@ Examples:
   lookalike search cat.jpg       find photos that look like this one
   lookalike search "a red boat"  find photos that show this
   lookalike sync                 wait until all that is on disk is indexed
+  lookalike doctor               find out what is wrong on this machine
 
 \b
 Exit codes:
   0   done
-  1   an error, in one sentence on standard error; or: not in step (sync), a difference (verify)
+  1   an error, in one sentence on standard error; or: not in step (sync), a difference (verify),
+      a problem (doctor)
   2   wrong usage
   69  the daemon cannot be reached
-  78  bad configuration (lookaliked only)
+  78  bad configuration (lookaliked and doctor)
 """
 
 # Without rich markup, neither help nor errors import rich; the daemon's answers are plain text too.
@@ -48,6 +63,7 @@ app.command(help=verify.HELP)(verify.verify)
 app.command(help=export.HELP)(export.export)
 app.command("import", help=importing.HELP)(importing.take)
 app.command(help=relocate.HELP)(relocate.relocate)
+app.command(help=doctor.HELP)(doctor.doctor)
 app.add_typer(failures.app, name="failures", help=failures.HELP)
 app.add_typer(deletions.app, name="deletions", help=deletions.HELP)
 app.add_typer(models.app, name="models", help=models.HELP)

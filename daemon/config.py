@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import ipaddress
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -200,14 +201,47 @@ class Log(Section):
     format: Literal["auto", "text", "json", "journal"] = "auto"
 
 
+MIN_TOKEN_CHARACTERS = 16
+
+
+class Address(NamedTuple):
+    """A TCP address."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
+
+
+def _address(text: str) -> str:
+    address(text)
+    return text
+
+
+def address(text: str) -> Address:
+    """Return the address that HOST:PORT names; ValueError where it names none."""
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]") if ":" in host else host
+    try:
+        # A name would have to be looked up, and may mean several.
+        host = str(ipaddress.ip_address("127.0.0.1" if bare == "localhost" else bare))
+    except ValueError as error:
+        raise ValueError('should be an IP address and a port, such as 127.0.0.1:8077 or "[::1]:8077"') from error
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):  # noqa: PLR2004 - what 16 bits hold
+        raise ValueError("should end in a port from 1 to 65535, as 127.0.0.1:8077 does")
+    return Address(host, int(port))
+
+
 class Api(Section):
     group: Annotated[str, Field(min_length=1)] | None = None
-    listen: str | None = None
+    listen: Annotated[str, AfterValidator(_address)] | None = None
     token: SecretStr | None = None
     certificate: UserPath | None = None
     key: UserPath | None = None
     max_concurrent_requests: int = Field(default=32, ge=1)
-    requests_per_second: float = Field(default=100.0, gt=0)
+    requests_per_second: float = Field(default=1000.0, gt=0)
 
 
 class Config(Section):
@@ -297,12 +331,14 @@ def read(
     *,
     models: tuple[str, ...] = (),
     watching: bool = True,
+    text: str | None = None,
 ) -> Reading:
     """Read the configuration from `file`, over it the service's credentials, the environment, and the command line's `folders` and `models`.
 
-    Where nothing is going to be watched, no folder need be named. ConfigError when the file cannot be read at all.
+    Where nothing is going to be watched, no folder need be named. `text` is what the file is going to hold, where that is not in it
+    yet. ConfigError when the file cannot be read at all.
     """
-    document = Document.read(file) if file else Document(_SOURCE, "")
+    document = Document(str(file), text) if text is not None else Document.read(file) if file else Document(_SOURCE, "")
     given = os.environ if environment is None else environment
     _overlay_credentials(document, given.get("CREDENTIALS_DIRECTORY"))
     _overlay(document, given)
@@ -379,6 +415,7 @@ def _contradictions(config: Config, *, watching: bool) -> Iterator[Complaint]:
     if config.search.limit > config.search.max_limit:
         sentence = f"{config.search.limit} is more than search.max_limit ({config.search.max_limit})"
         yield ("search", "limit"), sentence
+    yield from _contradictions_of_tcp(config.api)
     length = len(os.fsencode(config.socket_path))
     if length > paths.SOCKET_PATH_BYTES:
         sentence = (
@@ -393,3 +430,28 @@ def _contradictions(config: Config, *, watching: bool) -> Iterator[Complaint]:
     folders = [folder.path for folder in config.folders]
     for index, sentence in overlaps(folders, own, config.watch.ignore):
         yield ("folders", index), sentence
+
+
+def _contradictions_of_tcp(api: Api) -> Iterator[Complaint]:
+    """Yield what would let the token, or answers, be read or guessed."""
+    if (api.certificate is None) != (api.key is None):
+        missing = "key" if api.key is None else "certificate"
+        yield ("api", missing), "a certificate and its key are named together, or neither"
+    if api.listen is None:
+        return
+    token = api.token.get_secret_value() if api.token else ""
+    if not token:
+        yield (
+            ("api", "token"),
+            "api.listen needs a token; set LOOKALIKE_API_TOKEN, for example to the output of `openssl rand -hex 32`",
+        )
+    elif len(token) < MIN_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
+        yield (
+            ("api", "token"),
+            f"should have {MIN_TOKEN_CHARACTERS} characters at least, letters and digits; `openssl rand -hex 32` makes one",
+        )
+    if not address(api.listen).is_loopback and api.certificate is None:
+        yield (
+            ("api", "listen"),
+            "an address that other machines reach needs api.certificate and api.key, or the token could be read on its way",
+        )

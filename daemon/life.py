@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+    from starlette.applications import Starlette
 
+    from daemon.api.admission import Admission
+    from daemon.api.listening import PassedListener
+    from daemon.api.server import Server
     from daemon.api.status import Status, Store
     from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
@@ -66,6 +70,7 @@ class Daemon:
         self._decoders = _decoders(settings, _threads(settings), warm=_threads(settings))
         # A question does not wait for a photo that is indexed.
         self._query_decoders = _decoders(settings, QUERY_DECODERS, warm=1)
+        self._passed: PassedListener | None = None
         self._lock: object | None = None
         self._built: _Built | None = None
 
@@ -77,6 +82,7 @@ class Daemon:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
                 signal.signal(number, lambda received, _: self._signals.put(received))
+        self._take_passed_socket()
         self._take_data_dir()
         # They get ready while the models are loaded; and end last, because what is being read needs them.
         for decoders in (self._decoders, self._query_decoders):
@@ -90,7 +96,7 @@ class Daemon:
         log.info(
             "lookaliked %s answers at %s; its data is in %s",
             daemon.__version__,
-            settings.socket_path,
+            self._passed.path if self._passed else settings.socket_path,
             settings.data_dir,
         )
         for folder in settings.folders:
@@ -110,18 +116,23 @@ class Daemon:
                     return
                 continue
             log.info("%s: finishing the work in hand", signal.Signals(number).name)
+            self._manager.status("stopping: finishing the work in hand", at_once=True)
             return
 
     def stop(self) -> None:
         """Stop what was started, in reverse; harmless when nothing was."""
         self._manager.stopping()
-        self._manager.status("stopping: finishing the work in hand", at_once=True)
         self._reporter.close()
         self._services.stop()
         if self._built is not None:
             self._built.index.close()
 
     # Building
+
+    def _take_passed_socket(self) -> None:
+        from daemon.api.listening import passed_socket  # noqa: PLC0415 - imported when it is needed, not for --help
+
+        self._passed = passed_socket(os.environ)
 
     def _take_data_dir(self) -> None:
         from daemon.index.embedded import DataLock  # noqa: PLC0415 - imported when it is needed, not for --help
@@ -158,7 +169,6 @@ class Daemon:
     def _start_parts(self, models: list[Model], live: LiveModels, redis: Store, milvus: Store) -> _Built:
         from daemon.api import app as routes  # noqa: PLC0415
         from daemon.api.queries import Queries  # noqa: PLC0415
-        from daemon.api.server import Server  # noqa: PLC0415
         from daemon.api.status import Status  # noqa: PLC0415
         from daemon.api.transfers import Transfers  # noqa: PLC0415
         from daemon.api.upkeep import Upkeep  # noqa: PLC0415
@@ -261,10 +271,12 @@ class Daemon:
                 Relocation(index, watcher, indexer),
                 turns,
             ).routes(),
+            admission=_admission(settings),
         )
         # The indexer before the watcher, whose first walk may need its queues emptied; the API when it has answers; the verifier
         # last, so that the API does not wait for a verification when it stops.
-        for service in (indexer, watcher, Server(application, settings.socket_path), verifier):
+        services: list[Service] = [indexer, watcher, *_servers(application, settings, self._passed), verifier]
+        for service in services:
             self._services.start(service)
         return _Built(status, indexer, pending, index)
 
@@ -326,6 +338,36 @@ def count(number: int, noun: str) -> str:
 
 def _threads(settings: Config) -> int:
     return settings.encode.threads or len(os.sched_getaffinity(0))
+
+
+def _admission(settings: Config) -> Admission:
+    from daemon.api.admission import Admission, Admitted  # noqa: PLC0415
+    from daemon.api.listening import group_id  # noqa: PLC0415
+
+    api = settings.api
+    return Admission(
+        Admitted(api.max_concurrent_requests, api.requests_per_second),
+        group=None if api.group is None else group_id(api.group),
+        token=None if api.token is None else api.token.get_secret_value(),
+    )
+
+
+def _servers(application: Starlette, settings: Config, passed: PassedListener | None) -> list[Server]:
+    """Return what serves the application: on the Unix socket, and on a TCP address where there is one."""
+    from daemon.api.listening import TcpListener, UnixListener, group_id  # noqa: PLC0415
+    from daemon.api.server import TCP_CONNECTIONS, Certificate, Server  # noqa: PLC0415
+
+    api = settings.api
+    group = None if api.group is None else group_id(api.group)
+    servers = [Server(application, passed or UnixListener(settings.socket_path, group))]
+    if api.listen is not None:
+        certificate = Certificate(api.certificate, api.key) if api.certificate and api.key else None
+        listener = TcpListener(*configuration.address(api.listen))
+        servers.append(
+            Server(application, listener, name="api-tcp", certificate=certificate, max_connections=TCP_CONNECTIONS)
+        )
+        log.info("lookaliked answers at %s too, who has the token", api.listen)
+    return servers
 
 
 def _decoders(settings: Config, count: int, *, warm: int) -> Decoders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a command runs
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,8 @@ from daemon.errors import ConfigError, LookalikeError, ModelError
 from daemon.life import Daemon, count
 from daemon.logs import output as logs
 from daemon.logs.text import printable
+from daemon.sdnotify import ServiceManager
+from daemon.service.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
     from daemon.catalogue.catalogue import Catalogue
@@ -39,6 +42,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.command("install-service")(install_service)
+app.command("uninstall-service")(uninstall_service)
 
 
 def main() -> None:
@@ -112,6 +119,8 @@ def check_config(
 
 def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], *, once: bool) -> int:
     """Return the exit status of a daemon's whole life."""
+    # A watchdog ends a daemon that hangs by SIGABRT: where each of its threads was is then in the log.
+    faulthandler.enable()
     form = logs.begin("auto", console)
     if file is None and paths.config_file().exists():
         file = paths.config_file()
@@ -123,6 +132,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
             console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         else:
             log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; there is nothing to trace
+        _tell_service_manager(error)
         return EXIT_CONFIG
     if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
         # A bar between lines that a program reads would break them.
@@ -133,9 +143,11 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
         life.run(once=once)
     except (ConfigError, ModelError) as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; there is nothing to trace
+        _tell_service_manager(error)
         return EXIT_CONFIG
     except LookalikeError as error:
         log.error("%s", error)  # noqa: TRY400 - as above
+        _tell_service_manager(error)
         return EXIT_ERROR
     except Exception:
         log.exception("lookaliked ends: one of its parts failed")
@@ -143,6 +155,11 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     finally:
         life.stop()
     return 0
+
+
+def _tell_service_manager(error: LookalikeError) -> None:
+    """Leave the reason where `systemctl status` shows it."""
+    ServiceManager().status(f"failed: {error}", at_once=True)
 
 
 def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], catalogue: Catalogue) -> Config:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 NAME = "lookalike"
 SOCKET_NAME = "lookalike.sock"
+LOCK_NAME = "lock"
+"""The file in the data directory that one daemon holds."""
 # sockaddr_un.sun_path holds 108 bytes on Linux, the closing NUL included: unix(7).
 SOCKET_PATH_BYTES = 107
 SYSTEM_SOCKET = Path("/run") / NAME / SOCKET_NAME

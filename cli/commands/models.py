@@ -14,7 +14,7 @@ import typer
 from cli import output
 from cli.client import SCHEMA, Reply
 from cli.commands.group import ListingGroup
-from cli.commands.options import Socket, TimeoutSeconds, connect
+from cli.commands.options import AsOwnJson, ConfigFile, Socket, TimeoutSeconds, connect
 from cli.errors import CliError, DaemonUnreachable, RefusedError
 from cli.progress import Activity, Downloads
 from cli.report.models import measurement_lines, model_lines, spec_lines
@@ -77,16 +77,6 @@ before a shipped one, the name means that one again. It asks first; without a te
 """
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model, as it is listed, or the path of a spec.")]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="The configuration of lookaliked. [default: ~/.config/lookalike/lookalike.yaml]",
-        show_default=False,
-    ),
-]
-AsOwnJson = Annotated[bool, typer.Option("--json", help="Print JSON (schema 1).")]
 Preset = Literal["keras-caffe", "keras-tf", "torchvision", "clip", "siglip"]
 Pooling = Literal["none", "avg", "max", "cls", "mean-of-tokens"]
 

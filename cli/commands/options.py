@@ -22,7 +22,7 @@ Socket = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
-        help="The daemon's socket. [default: $LOOKALIKE_SOCKET, else lookalike/lookalike.sock in $XDG_RUNTIME_DIR]",
+        help="The daemon's socket. [default: $LOOKALIKE_SOCKET, else lookalike/lookalike.sock in $XDG_RUNTIME_DIR, else in /run]",
     ),
 ]
 TimeoutSeconds = Annotated[
@@ -39,6 +39,16 @@ SilenceSeconds = Annotated[
 ]
 WaitSeconds = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Wait at most so long.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the daemon's answer as JSON (schema 1).")]
+AsOwnJson = Annotated[bool, typer.Option("--json", help="Print JSON (schema 1).")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The configuration of lookaliked. [default: ~/.config/lookalike/lookalike.yaml]",
+        show_default=False,
+    ),
+]
 Terms = Annotated[
     list[str],
     typer.Argument(metavar="QUERY...", help="An image file, - for standard input, or a text; more with + and -."),

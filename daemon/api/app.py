@@ -14,18 +14,20 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from daemon.api import asking, schema
-from daemon.api.bodies import check_path, flag, json_object, path_in
+from daemon.api.admission import Admission, Admitted
+from daemon.api.bodies import Bodies, check_path, flag, json_object, path_in, small_body
 from daemon.api.measured import Measured
-from daemon.errors import ModelError, QueryError, StoreError, StoreUnavailable
+from daemon.errors import DecoderError, ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from daemon.api.queries import Queries
     from daemon.api.status import Status
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 
 ERRORS = {
     "bad_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "not_in_library": 404,
     "not_watched": 404,
@@ -43,6 +47,7 @@ ERRORS = {
     "not_there": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
+    "too_slow": 408,
     "busy": 409,
     "model_in_use": 409,
     "still_there": 409,
@@ -50,10 +55,19 @@ ERRORS = {
     "not_an_image": 422,
     "no_text_model": 422,
     "not_an_export": 422,
+    "too_many_requests": 429,
     "internal": 500,
+    "overloaded": 503,
     "unavailable": 503,
 }
 """Every error code, and the HTTP status it comes with."""
+HEADERS = {
+    "unauthorized": {"WWW-Authenticate": "Bearer"},
+    "too_many_requests": {"Retry-After": "1"},
+    "overloaded": {"Retry-After": "1"},
+}
+"""What some of them say to programs besides."""
+DEFAULT_LIMITS = Admitted(max_concurrent_requests=32, requests_per_second=1000.0)
 
 
 SYNC_SECONDS = 60.0
@@ -73,8 +87,12 @@ def build(
     max_bytes: int,
     default_limit: int,
     more: Sequence[Route] = (),
+    admission: Admission | None = None,
 ) -> Starlette:
-    """Return the application, with `more` routes than its own; a request body may have up to `max_bytes`."""
+    """Return the application, with `more` routes than its own; a request body may have up to `max_bytes`.
+
+    Without an admission of its own, the daemon's user and root are let in, over a Unix socket.
+    """
     routes = _Routes(queries, status, upkeep, verifier, max_bytes, default_limit)
     return Starlette(
         routes=[
@@ -92,9 +110,14 @@ def build(
             Route("/v1/models/remove", routes.remove_model, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/v1/verify", routes.verify, methods=["POST"]),
+            Route("/v1/openapi.json", routes.openapi, methods=["GET"]),
             *more,
         ],
-        middleware=[Middleware(Measured)],
+        # Also what is not let in is measured.
+        middleware=[
+            Middleware(Measured),
+            Middleware(_Admitting, admission=admission or Admission(DEFAULT_LIMITS)),
+        ],
         exception_handlers={
             QueryError: _query_error,
             StoreError: _store_error,
@@ -102,9 +125,28 @@ def build(
             404: _not_found,
             405: _not_allowed,
             ClientDisconnect: _gone,
+            DecoderError: _no_decoder,
             Exception: _unexpected,
         },
     )
+
+
+class _Admitting:
+    """Lets a request in before any of it is read."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._admission.of(scope):
+                await self._app(scope, receive, send)
+        except QueryError as error:
+            response = _error(error.code, str(error))
+            # What it would have sent is not read.
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
 
 
 class _Routes:
@@ -121,7 +163,7 @@ class _Routes:
         self._status = status
         self._upkeep = upkeep
         self._verifier = verifier
-        self._max_bytes = max_bytes
+        self._bodies = Bodies(max_bytes)
         self._default_limit = default_limit
 
     async def search(self, request: Request) -> Response:
@@ -134,8 +176,8 @@ class _Routes:
             models=[name for name in request.query_params.getlist("model") if name],
             fuse=request.query_params.get("fuse"),
         )
-        body = await self._body(request)
-        return _respond(await run_in_threadpool(lambda: self._queries.answer(ask(body))))
+        async with self._bodies.read(request) as body:
+            return _respond(await run_in_threadpool(lambda: self._queries.answer(ask(body))))
 
     async def status(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
         return _respond(await run_in_threadpool(self._status.answer))
@@ -190,13 +232,18 @@ class _Routes:
         return _respond(await run_in_threadpool(answer, path))
 
     async def _object(self, request: Request) -> dict[str, Any]:
-        return json_object(await self._body(request) or b"{}")
+        return json_object(await small_body(request) or b"{}")
 
     async def verify(self, request: Request) -> Response:
-        asked = json_object(await self._body(request))
+        asked = json_object(await small_body(request))
         deep, repair = flag(asked, "deep"), flag(asked, "repair")
         report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
         return _respond(schema.VerifyAnswer.model_validate(report))
+
+    async def openapi(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+        from daemon.api import openapi  # noqa: PLC0415 - for those alone who ask for it
+
+        return JSONResponse(openapi.document())
 
     def _limit(self, request: Request) -> int:
         given = request.query_params.get("limit")
@@ -205,23 +252,6 @@ class _Routes:
         if not given.isascii() or not given.isdigit():
             raise QueryError("bad_request", f"the limit must be a whole number, not {given!r}")
         return int(given[:9])
-
-    async def _body(self, request: Request) -> bytes:
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            raise self._too_large()
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise self._too_large()
-        return bytes(body)
-
-    def _too_large(self) -> QueryError:
-        return QueryError(
-            "too_large",
-            f"the query has more than {self._max_bytes:,} bytes, which is what limits.max_file_bytes allows",
-        )
 
 
 async def _wait(sync: Sync, deadline: float, request: Request) -> bool:
@@ -259,7 +289,9 @@ def _respond(answer: schema.Answer, status: int = 200) -> Response:
 
 
 def _error(code: str, message: str) -> Response:
-    return _respond(schema.ErrorAnswer(error=schema.Error(code=code, message=message)), ERRORS[code])
+    response = _respond(schema.ErrorAnswer(error=schema.Error(code=code, message=message)), ERRORS[code])
+    response.headers.update(HEADERS.get(code, {}))
+    return response
 
 
 async def _query_error(_: Request, error: Exception) -> Response:
@@ -273,6 +305,10 @@ async def _store_error(_: Request, error: Exception) -> Response:
 
 async def _model_error(_: Request, error: Exception) -> Response:
     return _error("not_an_image", f"the query gives no vector: {error}")
+
+
+async def _no_decoder(_: Request, error: Exception) -> Response:
+    return _error("unavailable", f"{error}; try again in a moment")
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

@@ -1,12 +1,83 @@
-"""Request bodies: JSON objects, and the values in them. What is not as it must be is a QueryError, code bad_request."""
+"""Request bodies: read within bounds, and as JSON objects with the values in them. What is not as it must be is a QueryError."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+MAX_OBJECT_BYTES = 64 * 1024
+"""Of a body that only names something."""
+PIECE_SECONDS = 30.0
+"""How long a client may send nothing in the middle of a body."""
+
+
+class Bodies:
+    """Reads the bodies of requests; those that are being answered take at most twice `max_bytes`, which one of them may have."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._most_held = 2 * max_bytes
+        self._held = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """Have the body of a request, for as long as it is needed."""
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            raise self._too_large()
+        body = bytearray()
+        try:
+            async for piece in pieces(request):
+                body += piece
+                self._held += len(piece)
+                if len(body) > self._max_bytes:
+                    raise self._too_large()
+                if self._held > self._most_held:
+                    raise QueryError("overloaded", "too many large queries came at once; try again in a moment")
+            yield bytes(body)
+        finally:
+            self._held -= len(body)
+
+    def _too_large(self) -> QueryError:
+        return QueryError(
+            "too_large",
+            f"the query has more than {self._max_bytes:,} bytes, which is what limits.max_file_bytes allows",
+        )
+
+
+async def small_body(request: Request) -> bytes:
+    """Return the body of a request that only names something."""
+    body = bytearray()
+    async for piece in pieces(request):
+        body += piece
+        if len(body) > MAX_OBJECT_BYTES:
+            raise QueryError("too_large", f"the request has more than {MAX_OBJECT_BYTES:,} bytes")
+    return bytes(body)
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, as long as it comes."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(PIECE_SECONDS):
+                piece = await anext(stream, None)
+        except TimeoutError as error:
+            sentence = f"nothing more of the request came for {PIECE_SECONDS:g} seconds; send it again"
+            raise QueryError("too_slow", sentence) from error
+        if piece is None:
+            return
+        yield piece
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -1,53 +1,93 @@
-"""Serve the application on a Unix socket, in a thread of its own."""
+"""Serve the application on a socket, in a thread of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import stat
+import ssl
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from daemon.api.connections import CLOSING_SECONDS, connection_class
 from daemon.errors import ConfigError
 from daemon.lifecycle import Worker
-from daemon.paths import SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from starlette.applications import Starlette
 
-BACKLOG = 128
+    from daemon.api.listening import Listener
+
 START_SECONDS = 10.0
-PROBE_SECONDS = 1.0
+TCP_CONNECTIONS = 128
+"""Anybody may open one: they are counted apart from those of the Unix socket, so that they keep nobody from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What makes TCP TLS: a chain and its key, in PEM files."""
+
+    chain: Path
+    key: Path
+
+    def check(self) -> None:
+        """ConfigError when they cannot be used together."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # An empty password, for the library would ask for one at the terminal.
+            context.load_cert_chain(self.chain, self.key, password="")
+        except OSError as error:
+            # ssl.SSLError is one; its strerror tells of the library's lines.
+            reason = error.strerror if error.filename else "they do not belong together, or are no PEM files"
+            missing = next((path for path in (self.chain, self.key) if not path.is_file()), None)
+            what = f"there is no file {missing}" if missing else f"{self.chain} and {self.key} cannot be used: {reason}"
+            problem = f"At 'api.certificate' and 'api.key': {what}; name a certificate and its key that has no password"
+            raise ConfigError("the configuration", [problem]) from error
 
 
 class Server:
-    """HTTP on the Unix socket at `path`, which only its owner may use.
+    """HTTP where `listener` listens; with a certificate, over TLS."""
 
-    The caller holds the data directory's lock, so that a socket file which is there and answers nobody is a dead daemon's.
-    """
-
-    name = "api"
-
-    def __init__(self, app: Starlette, path: Path) -> None:
-        self._path = path
+    def __init__(
+        self,
+        app: Starlette,
+        listener: Listener,
+        *,
+        name: str = "api",
+        certificate: Certificate | None = None,
+        max_connections: int = 1024,
+    ) -> None:
+        self.name = name
+        self._listener = listener
+        self._certificate = certificate
         self._state = app.state
         self._state.stopping = False
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5, server_header=False
+                app,
+                http=connection_class(max_connections),
+                ws="none",
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=CLOSING_SECONDS,
+                server_header=False,
+                proxy_headers=False,
+                ssl_certfile=None if certificate is None else certificate.chain,
+                ssl_keyfile=None if certificate is None else str(certificate.key),
             )
         )
         self._socket: socket.socket | None = None
-        self._worker = Worker("api", self._serve)
+        self._worker = Worker(name, self._serve)
 
     def start(self) -> None:
-        """Bind the socket; ConfigError when it cannot be, with the key to change."""
-        self._socket = bind(self._path)
+        """Open the socket; ConfigError when it cannot be, with the key to change."""
+        if self._certificate is not None:
+            self._certificate.check()
+        self._socket = self._listener.open()
         self._worker.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started and self._worker.alive and time.monotonic() < deadline:
@@ -62,8 +102,7 @@ class Server:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            self._listener.close()
 
     def check(self) -> None:
         self._worker.check()
@@ -71,57 +110,3 @@ class Server:
     def _serve(self) -> None:
         assert self._socket is not None  # noqa: S101 - for the type checker
         self._server.run(sockets=[self._socket])
-
-
-def bind(path: Path) -> socket.socket:
-    """Return a listening Unix socket at `path`, readable and writable by its owner alone."""
-    _check_length(path)
-    if _answers(path):
-        raise ConfigError(str(path), ["another daemon answers on this socket; set 'socket' to another path"])
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_dead_socket(path)
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            server.bind(os.fspath(path))
-        finally:
-            os.umask(before)
-        server.listen(BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            str(path),
-            [f"the socket cannot be made: {(error.strerror or str(error)).lower()}; set 'socket' to another path"],
-        ) from error
-    return server
-
-
-def _remove_dead_socket(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConfigError(str(path), ["something that is no socket is in the way; set 'socket' to another path"])
-        path.unlink()
-
-
-def _check_length(path: Path) -> None:
-    length = len(os.fsencode(path))
-    if length > SOCKET_PATH_BYTES:
-        raise ConfigError(
-            str(path),
-            [
-                f"the path of a socket has at most {SOCKET_PATH_BYTES} bytes, and this one has {length}; set 'socket' to a shorter one"
-            ],
-        )
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(PROBE_SECONDS)
-        try:
-            probe.connect(os.fspath(path))
-        except (TimeoutError, BlockingIOError):
-            # A full backlog: somebody listens, and is busy or hangs.
-            return True
-        except OSError:
-            return False
-    return True

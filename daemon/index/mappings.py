@@ -142,6 +142,11 @@ class Mappings:
     def close(self) -> None:
         self._redis.close()
 
+    def server(self) -> dict[str, Any]:
+        """Return what the server says of itself: https://redis.io/docs/latest/commands/info."""
+        with self._errors():
+            return self._redis.info()
+
     @property
     def empty(self) -> bool:
         """Whether the library is not there at all: new, or emptied under us."""

@@ -111,6 +111,12 @@ class Vectors:
                 self._client.close()
                 self._client = None
 
+    def server_version(self) -> str:
+        """Return the version of the server, once it has shown that its collections may be listed."""
+        with self._milvus() as client:
+            client.list_collections(**self._call)
+            return str(client.get_server_version(**self._call))
+
     def loaded(self, collection: str) -> bool:
         """Whether the collection can be asked; a server that was started again has loaded none."""
         with self._milvus("manage") as client:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,8 +194,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def lookalike(cache: Path) -> Iterator[Lookalike]:
+@contextmanager
+def _installed(cache: Path) -> Iterator[Lookalike]:
     # A socket's path has 107 bytes, which pytest's own directories can exceed.
     root = Path(tempfile.mkdtemp(prefix="la-"))
     one = Lookalike(root, cache)
@@ -203,6 +204,19 @@ def lookalike(cache: Path) -> Iterator[Lookalike]:
     finally:
         one.close()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def lookalike(cache: Path) -> Iterator[Lookalike]:
+    with _installed(cache) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shared_lookalike(cache: Path) -> Iterator[Lookalike]:
+    """One for all tests of a module, which leave it as it was."""
+    with _installed(cache) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

@@ -24,10 +24,13 @@ def options(help_text: str) -> set[str]:
         "lookaliked",
         "lookaliked run",
         "lookaliked check-config",
+        "lookaliked install-service",
+        "lookaliked uninstall-service",
         "lookalike",
         "lookalike search",
         "lookalike compare",
         "lookalike status",
+        "lookalike doctor",
         "lookalike sync",
         "lookalike verify",
         "lookalike failures list",
@@ -79,7 +82,7 @@ def test_every_command_is_in_the_readme(lookalike: Any) -> None:
     listed = re.findall(
         r"^  (\w+)  ", lookalike.command("--help").stdout.decode().partition("Commands:")[2], re.MULTILINE
     )
-    assert {"search", "compare", "status", "models", "sync", "verify", "failures", "deletions"} <= set(listed)
+    assert {"search", "compare", "status", "models", "sync", "verify", "failures", "deletions", "doctor"} <= set(listed)
     readme = README.read_text(encoding="utf-8")
     assert [command for command in listed if f"| `lookalike {command}" not in readme] == []
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from daemon import paths
-from daemon.config import Config, load, missing_folders, read
+from daemon.config import Config, address, load, missing_folders, read
 from daemon.documents import Document
 from daemon.errors import ConfigError
 from daemon.folders import unusable
@@ -456,3 +456,39 @@ def test_a_folder_below_a_directory_that_may_not_be_entered_is_a_sentence_too(
 
     monkeypatch.setattr(os, "stat", refuse)
     assert unusable(files.photos) == f"{files.photos} cannot be read by this user: permission denied"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("api: {listen: '127.0.0.1:8077'}", "api.listen needs a token"),
+        (
+            "api: {listen: '127.0.0.1:8077', token: short}",
+            "At 'api.token' (line 1): should have 16 characters at least",
+        ),
+        (
+            "api: {listen: '127.0.0.1:8077', token: 'with a blank in its middle'}",
+            "At 'api.token' (line 1): should have",
+        ),
+        ("api: {listen: '127.0.0.1'}", "At 'api.listen' (line 1): should be an IP address and a port"),
+        ("api: {listen: 'nas.local:80'}", "At 'api.listen' (line 1): should be an IP address and a port"),
+        ("api: {listen: '127.0.0.1:0'}", "At 'api.listen' (line 1): should end in a port"),
+        ("api: {listen: '127.0.0.1:65536'}", "At 'api.listen' (line 1): should end in a port"),
+        ("api: {listen: '0.0.0.0:80', token: 0123456789abcdefg}", "At 'api.listen' (line 1): an address that other"),
+        ("api: {certificate: /c.pem}", "a certificate and its key are named together"),
+        ("api: {key: /k.pem}", "a certificate and its key are named together"),
+    ],
+)
+def test_tcp_that_would_let_strangers_in_is_refused(files: Files, text: str, problem: str) -> None:
+    (found,) = files.refused(text)
+    assert problem in found
+
+
+def test_tcp_on_this_machine_takes_a_token_and_elsewhere_a_certificate_too(files: Files) -> None:
+    token = "0123456789abcdef"
+    for host in ("127.0.0.1", "localhost", "[::1]"):
+        config = files.load(f"api: {{listen: '{host}:8077'}}", LOOKALIKE_API_TOKEN=token)
+        assert config.api.token == SecretStr(token)
+        assert config.api.listen is not None
+        assert address(config.api.listen).port == 8077
+    files.load("api: {listen: '192.0.2.1:443', certificate: /c.pem, key: /k.pem}", LOOKALIKE_API_TOKEN=token)

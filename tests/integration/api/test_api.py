@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from daemon.api import app
+from daemon.api.listening import UnixListener, bind
 from daemon.api.queries import Queries
-from daemon.api.server import Server, bind
+from daemon.api.server import Server
 from daemon.encode.images import decode
 from daemon.errors import ConfigError, StoreUnavailable
 from daemon.index.index import Encoded, Index
@@ -65,7 +66,7 @@ def served(index: Index, encoders: Sequence[Encoder], directory: Path, is_shown:
         decode=functools.partial(decode, max_pixels=10**7),
     )
     application = app.build(queries, others, others, others, max_bytes=MAX_BYTES, default_limit=10)  # type: ignore[arg-type]
-    return Server(application, directory / "s")
+    return Server(application, UnixListener(directory / "s"))
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 
 from daemon.api import app, schema
 from daemon.api.asking import Picture
-from daemon.api.server import Server, bind
+from daemon.api.listening import UnixListener, bind
+from daemon.api.server import Server
 from daemon.errors import ConfigError, ModelError, QueryError, StoreRefused, StoreUnavailable
 from daemon.verify.report import Finding, ModelVectors, Report, by_kind
 
@@ -73,7 +74,8 @@ def answers() -> Answers:
 def path(directory: Path, answers: Answers) -> Iterator[Path]:
     doubles: Any = answers
     server = Server(
-        app.build(doubles, doubles, doubles, doubles, max_bytes=MAX_BYTES, default_limit=10), directory / "s"
+        app.build(doubles, doubles, doubles, doubles, max_bytes=MAX_BYTES, default_limit=10),
+        UnixListener(directory / "s"),
     )
     server.start()
     yield directory / "s"
@@ -196,7 +198,9 @@ def test_a_socket_whose_owner_hangs_is_not_taken_over(directory: Path) -> None:
 def test_a_server_that_cannot_bind_can_be_stopped(directory: Path) -> None:
     doubles: Any = Answers()
     (directory / "s").write_bytes(b"")
-    server = Server(app.build(doubles, doubles, doubles, doubles, max_bytes=1, default_limit=1), directory / "s")
+    server = Server(
+        app.build(doubles, doubles, doubles, doubles, max_bytes=1, default_limit=1), UnixListener(directory / "s")
+    )
     with pytest.raises(ConfigError):
         server.start()
     server.stop()

@@ -17,6 +17,7 @@ import sklearn.datasets
 from PIL import Image
 
 from daemon.api import app
+from daemon.api.listening import UnixListener
 from daemon.api.queries import Queries
 from daemon.api.server import Server
 from daemon.changes import PhotoInfo
@@ -110,7 +111,7 @@ class Served:
         unasked: Any = None
         application = app.build(queries, unasked, unasked, unasked, max_bytes=10**7, default_limit=50)
         self._client = Client(directory / "s")
-        self.server = Server(application, directory / "s")
+        self.server = Server(application, UnixListener(directory / "s"))
 
     def post(self, *terms: Any, target: str = "") -> tuple[int, dict[str, Any]]:
         body = json.dumps({"terms": terms}).encode()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.api import app
+from daemon.api.listening import UnixListener
 from daemon.api.server import Server
 from daemon.api.transfers import Transfers
 from daemon.lifecycle import Turns
@@ -46,7 +47,7 @@ class Served:
         ).routes()
         others: Any = Unasked()
         application = app.build(others, others, others, others, max_bytes=1000, default_limit=10, more=routes)
-        self.server = Server(application, path)
+        self.server = Server(application, UnixListener(path))
 
     def connection(self) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost", timeout=30)

@@ -151,6 +151,7 @@ def test_the_version_needs_no_daemon(lookalike: Lookalike) -> None:
         ["search", "--help"],
         ["compare", "--help"],
         ["status", "-h"],
+        ["doctor", "-h"],
         ["sync", "-h"],
         ["verify", "-h"],
         ["failures", "-h"],

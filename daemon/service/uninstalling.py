@@ -1,0 +1,91 @@
+"""Plans the end of a service: its units go; its configuration, index and cache stay, unless they are to be purged."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING
+
+from daemon import config as configuration
+from daemon.errors import ServiceError
+from daemon.folders import overlaps
+from daemon.service import units
+from daemon.service.places import ACCOUNT, SERVICE, SOCKET
+from daemon.service.plan import Command, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from daemon.config import Config
+    from daemon.service.places import Places
+
+OF_THE_INDEX = ("lock", "*.pid", "valkey", "milvus", "*.damaged-*", "logs", "models")
+OF_THE_CACHE = ("models",)
+"""What lookaliked makes in its directories; what else lies in them is somebody else's."""
+
+
+def plan_removal(places: Places, *, purge: bool, running: bool) -> Plan:
+    """Return what would be done; ServiceError where there is nothing to do, or where a purge could reach photos."""
+    found = list(units.installed(places))
+    own = [path for path in found if units.is_ours(path)]
+    data = list(_data(places)) if purge else []
+    if not found and not data:
+        raise ServiceError(f"no service is installed in {places.units}")
+    return Plan(
+        # A service that came another way, as from a distribution's package, is not ours to stop.
+        first=tuple(_stopping(places, running=running)) if own else (),
+        unused=_configuration(places).data_dir if data else None,
+        removals=(*own, *data),
+        emptied=tuple(_emptied(places, purge=purge)),
+        commands=(Command((*places.systemctl, "daemon-reload")),) if running else (),
+        notices=tuple(_notices(places, [path for path in found if path not in own], purge=purge)),
+    )
+
+
+def _stopping(places: Places, *, running: bool) -> Iterator[Command]:
+    """Yield what may fail: a unit may have been taken away by somebody already."""
+    # Both at once: a query between the two would start the service again.
+    yield Command((*places.systemctl, "disable", *(["--now"] if running else []), SOCKET, SERVICE), optional=True)
+    if running:
+        yield Command((*places.systemctl, "reset-failed", SOCKET, SERVICE), optional=True)
+        # The unit keeps its runtime directory when it stops, for the socket in it.
+        yield Command((*places.systemctl, "clean", "--what=runtime", SERVICE), optional=True)
+
+
+def _data(places: Places) -> Iterator[Path]:
+    """Yield everything that a purge would delete; ServiceError where that lies below a watched folder, or around one."""
+    config = _configuration(places)
+    own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir}
+    for _, sentence in overlaps([folder.path for folder in config.folders], own, config.watch.ignore):
+        raise ServiceError(f"nothing is deleted: {sentence}")
+    for directory, names in ((config.data_dir, OF_THE_INDEX), (config.cache_dir, OF_THE_CACHE)):
+        if directory.is_dir():
+            yield from (path for path in sorted(directory.iterdir()) if _matches(path.name, names))
+    if places.credentials.is_dir():
+        yield from (path for name in configuration.CREDENTIALS if (path := places.credentials / name).is_file())
+    if places.config.is_file():
+        yield places.config
+
+
+def _configuration(places: Places) -> Config:
+    file = places.config if places.config.is_file() else None
+    return configuration.load(file, environment={}, watching=False)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _emptied(places: Places, *, purge: bool) -> Iterator[Path]:
+    yield from (places.units / f"{name}.d" for name in (SERVICE, SOCKET))
+    if purge:
+        config = _configuration(places)
+        yield from (config.data_dir, config.cache_dir, places.credentials, places.config.parent)
+
+
+def _notices(places: Places, foreign: list[Path], *, purge: bool) -> Iterator[str]:
+    yield from (f"{path} stays: it was not written by install-service" for path in foreign)
+    if not purge:
+        yield f"configuration, index and cache stay; to delete them too: lookaliked uninstall-service --{places.manager} --purge"
+    elif places.manager == "system":
+        yield f"the user and the group {ACCOUNT} stay; to delete them: userdel {ACCOUNT}"
