@@ -113,7 +113,7 @@ def build(
             Route("/v1/openapi.json", routes.openapi, methods=["GET"]),
             *more,
         ],
-        # Also what is not let in is measured.
+        # Measured first: what is not let in counts too.
         middleware=[
             Middleware(Measured),
             Middleware(_Admitting, admission=admission or Admission(DEFAULT_LIMITS)),

@@ -79,9 +79,11 @@ OPERATIONS = (
         ),
     ),
     Operation("get", "/v1/status", "What the daemon is doing", schema.StatusAnswer),
-    Operation("get", "/v1/health", "Whether the daemon does its work", schema.HealthAnswer, good=(200, 503)),
-    Operation("get", "/health", "The same", schema.HealthAnswer, good=(200, 503)),
-    Operation("get", "/ready", "Whether questions are answered", schema.ReadyAnswer, good=(200, 503)),
+    *(
+        Operation("get", path, "Whether every part of the daemon runs", schema.HealthAnswer, good=(200, 503))
+        for path in ("/health", "/v1/health")
+    ),
+    Operation("get", "/ready", "Whether queries are answered", schema.ReadyAnswer, good=(200, 503)),
     Operation(
         "post", "/v1/sync", "Wait until the index holds what is on disk now", schema.SyncAnswer, _PLACE,
         (("timeout", {"type": "number", "minimum": 0, "maximum": 86_400}),),

@@ -40,6 +40,8 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+OUT_OF_MEMORY = "decoding the image takes more memory than limits.decode_memory_mebibytes allows, or than is free."
+
 _SIDES_SWAPPED = frozenset({5, 6, 7, 8})
 
 # Embedded previews may show what an editor has since changed; one thread a photo, because photos are loaded in parallel.
@@ -175,8 +177,7 @@ def _reason(error: Exception, data: bytes) -> tuple[str, FailureKind]:
         kind = "text" if b"\0" not in data[:512] and data[:512].isascii() else "damaged, or of a kind that is not read"
         return f"the file is not an image: it is {kind}.", "not_an_image"
     if isinstance(error, MemoryError):
-        reason = "decoding the image takes more memory than limits.decode_memory_mebibytes allows, or than is free."
-        return reason, "too_large"
+        return OUT_OF_MEMORY, "too_large"
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "the image is cut short; it is tried again when the file changes.", "damaged"
     return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__}).", "damaged"

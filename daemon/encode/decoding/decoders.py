@@ -10,7 +10,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from daemon.encode.decoding.process import Decoder, Ended, TimedOut
+from daemon.encode.decoding.process import Decoder, Ended, NoMemory, TimedOut
+from daemon.encode.images import OUT_OF_MEMORY
 from daemon.errors import DecoderError, PhotoError
 
 if TYPE_CHECKING:
@@ -96,8 +97,10 @@ class Decoders:
                     return decoder.decode(data, path, min_side, limits.max_pixels, limits.timeout_seconds)
             except TimedOut as error:
                 seconds = f"{limits.timeout_seconds:g} seconds"
-                reason = f"decoding it took longer than {seconds}, which is what limits.decode_timeout_seconds allows"
+                reason = f"decoding it took longer than {seconds}, more than limits.decode_timeout_seconds allows; raise it, or export the photo smaller"
                 raise PhotoError(path, reason, "timeout") from error
+            except NoMemory as error:
+                raise PhotoError(path, OUT_OF_MEMORY, "too_large") from error
             except Ended as error:
                 status = error.status
         raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm", "crashed")
@@ -119,7 +122,8 @@ class Decoders:
             is_kept = good and decoder is not None and self._is_fit(decoder, limits)
             if decoder is not None and not is_kept:
                 self._end(decoder)
-                self.replaced += not good
+                with self._changing:
+                    self.replaced += not good
             self._free.put(decoder if is_kept else None)
 
     @staticmethod

@@ -17,7 +17,9 @@ from PIL import Image
 from daemon.encode.decoding.protocol import (
     CHANNELS,
     CONFINEMENTS,
+    EXIT_NO_MEMORY,
     HELLO,
+    KEPT,
     MAX_REASON_BYTES,
     REPLY,
     REQUEST,
@@ -36,7 +38,7 @@ GRACE_SECONDS = 2.0
 """How much later than its own alarm a decoder is ended from here: it may be stopped, or wait for a disk."""
 MAX_SIDE = 2**31 - 1
 COMMAND = (sys.executable, "-I", "-m", "daemon.encode.decoding.worker")
-_FORMAT = re.compile(r"[A-Z0-9]{1,16}")
+_FORMAT = re.compile(r"[A-Za-z0-9_+.-]{1,32}")
 _TAKEN_AT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)?")
 
 
@@ -50,6 +52,10 @@ class Ended(Exception):  # noqa: N818 - an event, not an error
 
 class TimedOut(Exception):  # noqa: N818 - an event, not an error
     """The process was ended because it took too long."""
+
+
+class NoMemory(Exception):  # noqa: N818 - an event, not an error
+    """The process ended because its memory was not enough."""
 
 
 class Decoder:
@@ -102,7 +108,7 @@ class Decoder:
         return self._ready
 
     def decode(self, data: bytes, path: str, min_side: int, max_pixels: int, seconds: float) -> Decoded:
-        """Return the photo in `data`. PhotoError when it is none; Ended or TimedOut when the process is gone after that."""
+        """Return the photo in `data`. PhotoError when it is none; Ended, TimedOut or NoMemory when the process is gone after that."""
         deadline = time.monotonic() + seconds + GRACE_SECONDS
         name = os.fsencode(path)
         try:
@@ -119,6 +125,8 @@ class Decoder:
             status = self._status()
             if status == -signal.SIGALRM:
                 raise TimedOut from error
+            if status == EXIT_NO_MEMORY:
+                raise NoMemory from error
             raise Ended(status) from error
 
     def end(self) -> None:
@@ -137,13 +145,13 @@ class Decoder:
         return self._kill()
 
     def _read(self, path: str, max_pixels: int, deadline: float) -> Decoded:
-        done, memory, *sides, format_length, time_length = REPLY.unpack(self._receive(REPLY.size, deadline))
-        self.memory_bytes = memory
+        done, *sides, format_length, time_length = REPLY.unpack(self._receive(REPLY.size, deadline))
         if not done:
             if sides[0] > MAX_REASON_BYTES or sides[1] >= len(FAILURE_KINDS):
                 raise _Nonsense
             said = self._receive(sides[0], deadline).decode(errors="backslashreplace")
             reason = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
+            self._note_memory(deadline)
             raise PhotoError(path, reason, FAILURE_KINDS[sides[1]])
         columns, rows, width, height = sides
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
@@ -152,7 +160,11 @@ class Decoder:
         if not (_FORMAT.fullmatch(format_name) and _TAKEN_AT.fullmatch(taken_at)):
             raise _Nonsense
         pixels = self._receive(CHANNELS * columns * rows, deadline)
+        self._note_memory(deadline)
         return Decoded(Image.frombytes("RGB", (columns, rows), pixels), width, height, format_name, taken_at)
+
+    def _note_memory(self, deadline: float) -> None:
+        (self.memory_bytes,) = KEPT.unpack(self._receive(KEPT.size, deadline))
 
     def _text(self, length: int, deadline: float) -> str:
         return self._receive(length, deadline).decode("ascii", errors="replace")

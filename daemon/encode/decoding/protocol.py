@@ -15,10 +15,16 @@ CONFINEMENTS = ("limits", "landlock", "seccomp")
 REQUEST = struct.Struct("<IQdIQ")
 """min_side, max_pixels, seconds, and the lengths of the path and of the file's bytes, which follow."""
 
-REPLY = struct.Struct("<BQIIIIBB")
-"""Whether it was decoded, the decoder's memory in bytes; width and height of the pixels that follow last, width and height before
-reduction, and the lengths of the format's name and of the time, which follow first. Where it was not decoded, the first number
-after the memory is the length of the reason, which follows, and the second is the place of its kind in FAILURE_KINDS."""
+REPLY = struct.Struct("<BIIIIBB")
+"""Whether it was decoded; width and height of the pixels that follow last, width and height before reduction, and the lengths of the
+format's name and of the time, which follow first. Where it was not decoded, the first number is the length of the reason, which
+follows, and the second the place of its kind in FAILURE_KINDS."""
+
+KEPT = struct.Struct("<Q")
+"""Behind either: the memory, in bytes, that the decoder has kept."""
+
+EXIT_NO_MEMORY = 12
+"""How a decoder ends that has no memory left to say so: ENOMEM."""
 
 MAX_REASON_BYTES = 2000
 CHANNELS = 3

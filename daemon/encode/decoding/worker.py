@@ -12,12 +12,14 @@ import signal
 import socket
 import sys
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms  # noqa: F401 - imported late by convert(), when no file can be opened any more
 
 from daemon.encode.decoding.confinement import confine
 from daemon.encode.decoding.protocol import (
     CONFINEMENTS,
+    EXIT_NO_MEMORY,
     HELLO,
+    KEPT,
     MAX_REASON_BYTES,
     PIECE_BYTES,
     REPLY,
@@ -43,10 +45,16 @@ def main() -> None:
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     by = confine(int(sys.argv[1]))
-    with contextlib.suppress(EndOfStream, ConnectionError):
+    try:
         connection.sendall(HELLO.pack(sum(1 << CONFINEMENTS.index(name) for name in by)))
         while True:
-            serve(connection, statm)
+            serve(connection)
+            connection.sendall(KEPT.pack(_memory_bytes(statm)))
+    except (EndOfStream, ConnectionError):
+        return
+    except MemoryError:
+        # Where decode() has not caught it: while the file comes in, or the pixels go out.
+        os._exit(EXIT_NO_MEMORY)
 
 
 def rehearse() -> None:
@@ -65,11 +73,11 @@ def rehearse() -> None:
         decode(b"\0" * 64, "a.tga", min_side=8, max_pixels=256)
 
 
-def serve(connection: socket.socket, statm: int) -> None:
+def serve(connection: socket.socket) -> None:
     """Answer one request; EndOfStream when there is none any more."""
     min_side, max_pixels, seconds, path_length, length = REQUEST.unpack(receive(connection, REQUEST.size))
     path = os.fsdecode(bytes(receive(connection, path_length)))
-    data = bytes(receive(connection, length))
+    data = _file(connection, length)
     # The kernel ends this process, whatever a library is busy with, and whether or not the daemon is still there.
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -78,22 +86,28 @@ def serve(connection: socket.socket, statm: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         reason = error.reason.encode(errors="backslashreplace")[:MAX_REASON_BYTES]
         kind = FAILURE_KINDS.index(error.kind)
-        connection.sendall(REPLY.pack(False, _memory_bytes(statm), len(reason), kind, 0, 0, 0, 0) + reason)
+        connection.sendall(REPLY.pack(False, len(reason), kind, 0, 0, 0, 0) + reason)
         return
     signal.setitimer(signal.ITIMER_REAL, 0)
-    _send(connection, decoded, statm)
+    _send(connection, decoded)
 
 
-def _send(connection: socket.socket, decoded: Decoded, statm: int) -> None:
+def _send(connection: socket.socket, decoded: Decoded) -> None:
     image = decoded.image
     names = (decoded.format.encode(), decoded.taken_at.encode())
     sides = (*image.size, decoded.width, decoded.height)
-    connection.sendall(REPLY.pack(True, _memory_bytes(statm), *sides, *map(len, names)) + b"".join(names))
+    connection.sendall(REPLY.pack(True, *sides, *map(len, names)) + b"".join(names))
     # In strips: all of a large photo at once would need its memory twice.
     rows = max(1, PIECE_BYTES // (3 * image.width))
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         connection.sendall(strip.tobytes())
+
+
+def _file(connection: socket.socket, length: int) -> bytes:
+    # As a rule all of it comes in one piece, and is held once.
+    data = connection.recv(length, socket.MSG_WAITALL)
+    return data if len(data) == length else data + bytes(receive(connection, length - len(data)))
 
 
 def _memory_bytes(statm: int) -> int:
