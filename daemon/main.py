@@ -136,7 +136,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
         return EXIT_CONFIG
     if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
         # A bar between lines that a program reads would break them.
-        console = Console(quiet=True)
+        console = Console(quiet=True, force_terminal=False)
     life = Daemon(settings, catalogue, console)
     try:
         life.start()

@@ -9,7 +9,7 @@ from importlib import metadata
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -17,7 +17,8 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 
 import daemon
 from daemon import instruments
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from daemon.api.schema import StatusAnswer
+
+OPENMETRICS = "application/openmetrics-text"
 
 
 def exposition(status: StatusAnswer, failures: Mapping[str, int], accept: str = "") -> tuple[bytes, str]:
@@ -36,8 +39,11 @@ def exposition(status: StatusAnswer, failures: Mapping[str, int], accept: str = 
     registry = CollectorRegistry()
     registry.register(_Moment(status, failures))
     ProcessCollector(registry=registry)
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    # Not by choose_encoder(), which an unusual version in the header makes raise a TypeError.
+    if OPENMETRICS in accept:
+        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return text, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _Moment:

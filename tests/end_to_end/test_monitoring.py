@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DAMAGED, SOUND, TEXTS = 300, 12, 20
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"
+ROOT = Path(__file__).parents[2]
 
 
 def asked(lookalike: Any, target: str, accept: str = "") -> tuple[int, str, str]:
@@ -128,7 +128,15 @@ def test_what_is_measured_follows_the_conventions_and_is_true(filled: Any, wait_
     assert (status, content_type.partition(";")[0]) == (200, "application/openmetrics-text")
     strict: Any = openmetrics.text_string_to_metric_families
     assert {family.name for family in strict(text)} >= {"lookalike_photos", "lookalike_build"}
-    document = DOCUMENT.read_text(encoding="utf-8")
+    samples = {sample.name for family in metrics.values() for sample in family.samples}
+    for file in ("grafana/lookalike.json", "prometheus/lookalike.rules.yml"):
+        queries = re.findall(
+            r'(?:"expr"|"definition"|\bexpr): (.*)', (ROOT / "configs" / file).read_text(encoding="utf-8")
+        )
+        named = {name for query in queries for name in re.findall(r"\b(?:lookalike|process)_\w+", query)}
+        assert len(named) > 5
+        assert named - samples == set(), f"{file} asks for what there is not"
+    document = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     names = {sample.name for family in metrics.values() for sample in family.samples if family.type != "histogram"}
     names |= {family.name for family in metrics.values() if family.type == "histogram"}
     assert [name for name in names if name.startswith("lookalike_") and f"`{name}`" not in document] == []

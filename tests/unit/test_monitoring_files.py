@@ -1,4 +1,4 @@
-"""The shipped dashboard, rules and scrape configuration name only metrics that there are."""
+"""The shipped dashboard, rules and scrape configuration; that they name only metrics that there are is tested of a running daemon."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pytest
 import yaml
 
 from daemon import instruments
-from daemon.api import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"
-PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"}
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +31,6 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def known() -> set[str]:
-    """Return every name that a query may use of what lookaliked exposes."""
-    source = Path(str(metrics.__file__)).read_text(encoding="utf-8")
-    # As the test of a running daemon shows, these are what is served.
-    quoted = {f"lookalike_{name.removeprefix('lookalike_')}" for name in re.findall(r'"([a-z_]+)"', source)}
-    histograms = {f"{one.name}{end}" for one in instruments.HISTOGRAMS for end in ("_bucket", "_count", "_sum")}
-    return quoted | histograms | {one.name for one in instruments.COUNTERS} | {"lookalike_build_info"} | PROCESS
-
-
 def named(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:lookalike|process)_\w+", re.sub(r'"[^"]*"', "", expression)))
 
@@ -51,12 +40,6 @@ def expressions(dashboard: dict[str, Any]) -> Iterator[str]:
         yield from (target["expr"] for target in panel.get("targets", ()))
     for variable in dashboard["templating"]["list"]:
         yield variable.get("definition", "")
-
-
-def test_the_dashboard_asks_only_for_metrics_that_there_are(dashboard: dict[str, Any]) -> None:
-    asked = set().union(*map(named, expressions(dashboard)))
-    assert len(asked) > 25
-    assert asked - known() == set()
 
 
 def test_every_histogram_is_on_the_dashboard(dashboard: dict[str, Any]) -> None:
@@ -87,10 +70,9 @@ def test_no_panel_covers_another(dashboard: dict[str, Any]) -> None:
         taken |= cells
 
 
-def test_the_rules_ask_only_for_metrics_that_there_are_and_are_documented(rules: list[dict[str, Any]]) -> None:
+def test_every_rule_says_how_bad_it_is_and_is_documented(rules: list[dict[str, Any]]) -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     for rule in rules:
-        assert named(rule["expr"]) <= known(), rule["alert"]
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert rule["annotations"]["summary"]
         assert f"`{rule['alert']}`" in document

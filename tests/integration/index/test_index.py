@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.errors import StoreRefused, StoreUnavailable
+from daemon.errors import FAILURE_KINDS, StoreRefused, StoreUnavailable
 from daemon.index.index import Encoded, Index
 from daemon.index.mappings import PAGE, Add, Bind, Fail, Remove
 
@@ -157,6 +158,18 @@ def test_a_failure_unbinds_its_path_and_is_gone_once_it_is_fixed(index: Index, p
     assert index.mappings.counts().failures == 1
     index.commit([photos.add("/p/a.jpg", "b")])
     kit.assert_in_step(index, photos.expected({"/p/a.jpg": "b"}))
+
+
+def test_failures_are_counted_by_kind_also_those_that_have_none(index: Index) -> None:
+    failed: list[Any] = [Fail(f"/p/{n}.jpg", "why", "s", kind="damaged") for n in range(3)]
+    index.commit([*failed, Fail("/p/a.jpg", "why", "s", kind="unreadable")])
+    before = {"reason": "why", "attempts": 1, "since": 1.0, "signature": "s"}
+    for path, record in ((b"/p/earlier.jpg", before), (b"/p/later.jpg", before | {"kind": "what is not known yet"})):
+        index.mappings._redis.hset(index.mappings.keys.failures, path, json.dumps(record))
+    counts = index.mappings.failure_kinds()
+    assert {kind: number for kind, number in counts.items() if number} == {"damaged": 3, "unreadable": 1, "other": 2}
+    assert set(counts) == set(FAILURE_KINDS)
+    assert index.mappings.failures()["/p/earlier.jpg"].kind == "other"
 
 
 def test_a_failure_keeps_since_when_it_fails(index: Index) -> None:

@@ -222,6 +222,22 @@ def test_metrics_say_what_the_status_says(parts: Parts) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "application/openmetrics-text"),
+        ("application/openmetrics-text; version=abc;;", "application/openmetrics-text"),
+    ],
+)
+def test_a_scraper_chooses_the_format(parts: Parts, accept: str, kind: str) -> None:
+    text, content_type = exposition(parts.status.answer(), {}, accept)
+    assert content_type.partition(";")[0] == kind
+    assert text.endswith(b"# EOF\n") == (kind != "text/plain")
+
+
 def test_files_that_are_not_indexed_are_counted_by_kind_as_last_known(parts: Parts) -> None:
     assert parts.status.failure_kinds() == {"damaged": 1}
     parts.mappings.away = True
