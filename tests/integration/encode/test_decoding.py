@@ -61,7 +61,15 @@ def pool(count: int = 1, limits: Limits = LIMITS) -> Iterator[Decoders]:
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "daemon.encode.decoding.worker" in one.cmdline()]
+    return [one for one in psutil.Process().children() if _decodes(one)]
+
+
+def _decodes(process: psutil.Process) -> bool:
+    try:
+        return "daemon.encode.decoding.worker" in process.cmdline()
+    except psutil.Error:
+        # It has just ended.
+        return False
 
 
 def the_only() -> psutil.Process:
