@@ -241,6 +241,14 @@ class FailuresAnswer(TypedDict):
     total: int
 
 
+class ReloadAnswer(TypedDict):
+    """The answer to POST /v1/reload: keys whose new values are in force, and those that need a restart."""
+
+    schema: int
+    applied: list[str]
+    restart: list[str]
+
+
 class RetryAnswer(TypedDict):
     """The answer to POST /v1/failures/retry."""
 

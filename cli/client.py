@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         DeletionsAnswer,
         FailuresAnswer,
         ImportAnswer,
+        ReloadAnswer,
         RelocationAnswer,
         RemovalAnswer,
         RetryAnswer,
@@ -107,6 +108,10 @@ class Client:
         finally:
             # After an early answer the body is not complete, and the connection is of no further use.
             self.close()
+
+    def reload(self) -> Reply[ReloadAnswer]:
+        """Have the configuration read again; RefusedError("bad_configuration") when it cannot be used."""
+        return self._post("/v1/reload", {})
 
     def sync(self, path: str | None, *, wait_seconds: float) -> Reply[SyncAnswer]:
         """Wait, at most so long, until the index holds what is on disk now below `path`, or (None) in every folder."""

@@ -14,6 +14,7 @@ from cli.commands import (
     failures,
     importing,
     models,
+    reload,
     relocate,
     search,
     status,
@@ -59,6 +60,7 @@ app.command(help=search.HELP)(search.search)
 app.command(help=compare.HELP)(compare.compare)
 app.command(help=status.HELP)(status.status)
 app.command(help=sync.HELP)(sync.sync)
+app.command(help=reload.HELP)(reload.reload)
 app.command(help=verify.HELP)(verify.verify)
 app.command(help=export.HELP)(export.export)
 app.command("import", help=importing.HELP)(importing.take)

@@ -426,6 +426,15 @@ def read(
     return Reading(document, config, tuple(complaints), tuple(_named_models(config, document, base)))
 
 
+def check(config: Config) -> None:
+    """Raise ConfigError with what is wrong between keys that are each right."""
+    problems = [
+        f"At '{'.'.join(map(str, place))}': {sentence}" for place, sentence in _contradictions(config, watching=True)
+    ]
+    if problems:
+        raise ConfigError(_SOURCE, problems)
+
+
 def missing_folders(config: Config) -> list[Complaint]:
     """Return which folders cannot be read now, and why; a disk that comes later is no reason not to start."""
     return [

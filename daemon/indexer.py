@@ -475,6 +475,10 @@ class Indexer:
             assert task.stat is not None  # noqa: S101 - for the type checker
             assert task.photo is not None  # noqa: S101 - for the type checker
             task.inputs = {}
+            if not vectors and not errors:
+                # What it lacked has been replaced meanwhile.
+                self._look_again(task)
+                continue
             if not vectors:
                 self._fail_encoding(task, next(iter(errors.values())))
                 continue

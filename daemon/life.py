@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,10 +18,13 @@ import daemon
 from daemon import config as configuration
 from daemon.catalogue.configured import lacking
 from daemon.console import Reporter
+from daemon.errors import LookalikeError, QueryError
 from daemon.lifecycle import Services, Turns
+from daemon.reloading import difference, in_force
 from daemon.sdnotify import ServiceManager
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from daemon.api.listening import PassedListener
     from daemon.api.server import Server
     from daemon.api.status import Status, Store
+    from daemon.api.switch import Switch
     from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
     from daemon.encode.decoding.decoders import Decoders
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from daemon.index.index import Index
     from daemon.indexer import Indexer
     from daemon.lifecycle import Service
+    from daemon.reloading import Difference
+    from daemon.verify.verifier import Verifier
     from daemon.watch.pending import Pending
 
 log = logging.getLogger("lookalike")
@@ -48,31 +55,48 @@ QUERY_DECODERS = 2
 
 @dataclass(slots=True)
 class _Built:
-    """What the main loop asks."""
+    """What a reload replaces, and the main loop asks."""
 
+    models: list[Model]
+    live: LiveModels
+    application: Starlette
     status: Status
     indexer: Indexer
     pending: Pending
     index: Index
+    verifier: Verifier
 
 
 class Daemon:
-    """One life of the daemon: `start`, `run` until a signal, `stop`. All three on the main thread."""
+    """One life of the daemon: `start`, `run` until a signal, `stop`. All three on the main thread.
 
-    def __init__(self, settings: Config, catalogue: Catalogue, console: Console) -> None:
+    A reload, which `read` gives the configuration for, has the stores and the sockets stay, and starts everything else anew: as at a
+    start, what was missed meanwhile is found by a walk. Queries that come meanwhile wait.
+    """
+
+    def __init__(self, settings: Config, catalogue: Catalogue, console: Console, read: Callable[[], Config]) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._services = Services()
+        self._read = read
+        self._stores = Services()
+        self._parts = Services()
+        self._servers = Services()
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._reporter = Reporter(console)
         self._manager = ServiceManager()
         self._done_before = 0
-        self._decoders = _decoders(settings, _threads(settings), warm=_threads(settings))
-        # A question does not wait for a photo that is indexed.
-        self._query_decoders = _decoders(settings, QUERY_DECODERS, warm=1)
+        self._turns = Turns()
+        self._reloading = threading.Lock()
+        self._swapping = threading.Lock()
+        self._is_stopping = False
+        self._fatal: BaseException | None = None
+        # Asked now: a terminal that has hung up is none any more.
+        self._is_service = _is_service()
+        self._started = time.monotonic()
         self._passed: PassedListener | None = None
         self._lock: object | None = None
         self._built: _Built | None = None
+        self._switch: Switch | None = None
 
     def start(self) -> None:
         """Return when events are watched and queries answered; the first walk is under way then."""
@@ -84,15 +108,15 @@ class Daemon:
                 signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_passed_socket()
         self._take_data_dir()
-        # They get ready while the models are loaded; and end last, because what is being read needs them.
-        for decoders in (self._decoders, self._query_decoders):
-            self._services.start(decoders)
+        # They get ready while the models are loaded.
+        self._start_decoders(settings)
         self._manager.status("starting: making the models ready", at_once=True)
         models = _prepare(settings, self._catalogue)
         live = _load(models, settings)
         self._manager.status("starting: opening the stores", at_once=True)
-        redis, milvus = self._start_stores()
-        self._built = self._start_parts(models, live, redis, milvus)
+        self._redis, self._milvus = self._start_stores()
+        self._built = self._start_parts(settings, models, live)
+        self._start_servers(self._built.application)
         log.info(
             "lookaliked %s answers at %s; its data is in %s",
             daemon.__version__,
@@ -109,23 +133,128 @@ class Daemon:
             try:
                 number = self._signals.get(timeout=TICK_SECONDS)
             except queue.Empty:
-                self._services.check()
-                self._manager.alive()
-                if self._report() and once:
+                if self._look_after() and once:
                     self._report_once()
                     return
+                continue
+            if number == signal.SIGHUP and self._is_service:
+                threading.Thread(target=self._reload_for_signal, name="reload", daemon=True).start()
                 continue
             log.info("%s: finishing the work in hand", signal.Signals(number).name)
             self._manager.status("stopping: finishing the work in hand", at_once=True)
             return
 
+    def _look_after(self) -> bool:
+        """Check that every part is well, and show progress; True when the index is up to date for the first time, or again."""
+        if self._fatal is not None:
+            raise self._fatal
+        finished = False
+        # While parts are replaced they are neither well nor ill.
+        if self._swapping.acquire(blocking=False):
+            try:
+                for services in (self._stores, self._parts, self._servers):
+                    services.check()
+                finished = self._report()
+            finally:
+                self._swapping.release()
+        self._manager.alive()
+        return finished
+
     def stop(self) -> None:
         """Stop what was started, in reverse; harmless when nothing was."""
         self._manager.stopping()
         self._reporter.close()
-        self._services.stop()
+        with self._swapping:
+            self._is_stopping = True
+        if self._built is not None:
+            # First, so that the servers do not wait for a verification.
+            self._built.verifier.stop()
+        for services in (self._servers, self._parts, self._stores):
+            services.stop()
         if self._built is not None:
             self._built.index.close()
+
+    # Reloading
+
+    def reload(self, *, requests: int = 1) -> Difference:
+        """Read the configuration again and have it in force; returns what differed. On any thread, as so many requests' doing.
+
+        ConfigError or ModelError when it cannot be used; QueryError when another reload, or what goes through all of the index, is
+        under way. Then nothing has changed.
+        """
+        if not self._reloading.acquire(blocking=False):
+            raise QueryError("busy", "another reload is under way; try again when it is done")
+        try:
+            self._manager.reloading()
+            found = self._reload(requests)
+        finally:
+            self._manager.ready()
+            self._reloading.release()
+        log.info("the configuration was read again: %s", ", ".join(found.applied) or "nothing has changed")
+        if found.restart:
+            log.warning("these keys hold after a restart: %s", ", ".join(found.restart))
+        return found
+
+    def _reload(self, requests: int) -> Difference:
+        assert self._built is not None  # noqa: S101 - for the type checker
+        running, built, wanted = self._settings, self._built, self._read()
+        settings = in_force(running, wanted)
+        configuration.check(settings)
+        found = difference(running, wanted)
+        # All that takes long, and may fail, while everything goes on.
+        models = _prepare(settings, self._catalogue)
+        known = [model.version for model in built.models] == [model.version for model in models]
+        if known and not found.applied:
+            return found
+        live = built.live if known and settings.encode == running.encode else _load(models, settings)
+        with self._turns.take("a reload"), self._swapping:
+            if self._is_stopping:
+                raise QueryError("unavailable", "lookaliked is stopping")
+            self._swap(settings, models, live, requests)
+        if not known and "models" not in found.applied:
+            found = found._replace(applied=(*found.applied, "models"))
+        return found
+
+    def _swap(self, settings: Config, models: list[Model], live: LiveModels, requests: int) -> None:
+        """Replace the parts; where new ones cannot be started, the old ones are again, and where they cannot the daemon ends."""
+        assert self._built is not None  # noqa: S101 - for the type checker
+        assert self._switch is not None  # noqa: S101 - as above
+        before = self._built
+        with self._switch.held(requests):
+            try:
+                self._replace(settings, models, live)
+            except Exception:
+                log.exception("the new configuration cannot be put in force; the one before it is")
+                self._restore(before)
+                raise
+            self._settings = settings
+            self._built.indexer.encoded += before.indexer.encoded
+            self._built.indexer.committed += before.indexer.committed
+        logging.getLogger().setLevel(settings.log.level.upper())
+
+    def _restore(self, before: _Built) -> None:
+        try:
+            self._replace(self._settings, before.models, before.live)
+        except Exception as error:
+            self._fatal = error
+            raise
+
+    def _replace(self, settings: Config, models: list[Model], live: LiveModels) -> None:
+        assert self._built is not None  # noqa: S101 - for the type checker
+        assert self._switch is not None  # noqa: S101 - as above
+        self._parts.stop()
+        self._built.index.close()
+        self._start_decoders(settings)
+        self._built = self._start_parts(settings, models, live)
+        self._switch.to(self._built.application)
+
+    def _reload_for_signal(self) -> None:
+        try:
+            self.reload(requests=0)
+        except LookalikeError as error:
+            log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - a sentence for a person
+        except Exception as error:  # noqa: BLE001 - the thread's boundary: raised again on the main thread
+            self._fatal = error
 
     # Building
 
@@ -163,12 +292,28 @@ class Daemon:
         else:
             milvus = Store("Milvus", settings.milvus.uri, None)
         for server in servers:
-            self._services.start(server)
+            self._stores.start(server)
         return redis, milvus
 
-    def _start_parts(self, models: list[Model], live: LiveModels, redis: Store, milvus: Store) -> _Built:
+    def _start_decoders(self, settings: Config) -> None:
+        """Start what is ended last of the parts, because what is being read needs it."""
+        self._decoders = _decoders(settings, _threads(settings), warm=_threads(settings))
+        # A question does not wait for a photo that is indexed.
+        self._query_decoders = _decoders(settings, QUERY_DECODERS, warm=1)
+        for decoders in (self._decoders, self._query_decoders):
+            self._parts.start(decoders)
+
+    def _start_servers(self, application: Starlette) -> None:
+        from daemon.api.switch import Switch  # noqa: PLC0415 - imported when it is needed, not for --help
+
+        self._switch = Switch(application)
+        for server in _servers(self._switch, self._settings, self._passed):
+            self._servers.start(server)
+
+    def _start_parts(self, settings: Config, models: list[Model], live: LiveModels) -> _Built:
         from daemon.api import app as routes  # noqa: PLC0415
         from daemon.api.queries import Queries  # noqa: PLC0415
+        from daemon.api.reload import Reloads  # noqa: PLC0415
         from daemon.api.status import Status  # noqa: PLC0415
         from daemon.api.transfers import Transfers  # noqa: PLC0415
         from daemon.api.upkeep import Upkeep  # noqa: PLC0415
@@ -187,7 +332,7 @@ class Daemon:
         from daemon.watch.settle import Settle  # noqa: PLC0415
         from daemon.watch.watcher import Watcher  # noqa: PLC0415
 
-        settings = self._settings
+        redis, milvus = self._redis, self._milvus
         index = _build_index(settings, models, live, redis, milvus)
         settle = Settle(settings.watch.settle_seconds, settings.watch.pause_seconds)
         pending = Pending(settle)
@@ -224,7 +369,8 @@ class Daemon:
             pending=pending,
             models=live,
             stores=(redis, milvus),
-            well_at=lambda: self._services.well_at,
+            well_at=lambda: min(services.well_at for services in (self._stores, self._parts, self._servers)),
+            started=self._started,
         )
         search = Search(index, watcher.is_watched)
         queries = Queries(
@@ -238,7 +384,7 @@ class Daemon:
             max_limit=settings.search.max_limit,
             decode=self._query_decoders.decode,
         )
-        turns = Turns()
+        turns = self._turns
         verifier = Verifier(
             index,
             pending,
@@ -265,20 +411,22 @@ class Daemon:
             verifier,
             max_bytes=settings.limits.max_file_bytes,
             default_limit=settings.search.limit,
-            more=Transfers(
-                Exporter(index, settings.library),
-                Importer(index, watcher, filters, indexer),
-                Relocation(index, watcher, indexer),
-                turns,
-            ).routes(),
+            more=[
+                *Transfers(
+                    Exporter(index, settings.library),
+                    Importer(index, watcher, filters, indexer),
+                    Relocation(index, watcher, indexer),
+                    turns,
+                ).routes(),
+                *Reloads(self.reload).routes(),
+            ],
             admission=_admission(settings),
         )
-        # The indexer before the watcher, whose first walk may need its queues emptied; the API when it has answers; the verifier
-        # last, so that the API does not wait for a verification when it stops.
-        services: list[Service] = [indexer, watcher, *_servers(application, settings, self._passed), verifier]
+        # The indexer before the watcher, whose first walk may need its queues emptied.
+        services: list[Service] = [indexer, watcher, verifier]
         for service in services:
-            self._services.start(service)
-        return _Built(status, indexer, pending, index)
+            self._parts.start(service)
+        return _Built(models, live, application, status, indexer, pending, index, verifier)
 
     # Telling
 
@@ -352,7 +500,18 @@ def _admission(settings: Config) -> Admission:
     )
 
 
-def _servers(application: Starlette, settings: Config, passed: PassedListener | None) -> list[Server]:
+def _is_service() -> bool:
+    """Whether SIGHUP means that the configuration is to be read again, and not that the terminal has gone."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False
+
+
+def _servers(application: Switch, settings: Config, passed: PassedListener | None) -> list[Server]:
     """Return what serves the application: on the Unix socket, and on a TCP address where there is one."""
     from daemon.api.listening import TcpListener, UnixListener, group_id  # noqa: PLC0415
     from daemon.api.server import TCP_CONNECTIONS, Certificate, Server  # noqa: PLC0415

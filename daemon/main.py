@@ -137,7 +137,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
         # A bar between lines that a program reads would break them.
         console = Console(quiet=True, force_terminal=False)
-    life = Daemon(settings, catalogue, console)
+    life = Daemon(settings, catalogue, console, lambda: _settings(file, folders, models, own_catalogue(file)))
     try:
         life.start()
         life.run(once=once)

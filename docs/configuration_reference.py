@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from daemon import config
 from daemon.config import CREDENTIALS, ENVIRONMENT, Config
+from daemon.reloading import RESTART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,8 @@ REFERENCE_HEAD = """\
 given to `lookaliked run --config`. [configs/lookalike.yaml](../configs/lookalike.yaml) has every key with its default, to start from;
 `lookaliked check-config FILE` says everything that is wrong with a file at once, each with its place. A key that is not known is an
 error, and so is one that is given twice. A key without a value has its default.
+
+`lookalike reload` has a changed file in force while the daemon runs, but for the keys below of which it is said that they hold from the next start on.
 
 Over the file stand a systemd unit's credentials, over those the environment, and over all of it folders and `--model` on the command line.
 """
@@ -123,7 +126,10 @@ def _entry(title: str, model: type[BaseModel], key: str) -> str:
     default = _default(key, model.model_fields[key].get_default(call_default_factory=True))
     shown = ", ".join(default) if isinstance(default, tuple) else default
     written = "[]" if default == () else _scalar(shown)
-    return f"### `{title}`\n\nDefault `{written}`{_allowed(model, key)}.\n\n{_filled(documented(model)[key])}\n"
+    restart = " Holds from the next start on." if title in RESTART else ""
+    return (
+        f"### `{title}`\n\nDefault `{written}`{_allowed(model, key)}.{restart}\n\n{_filled(documented(model)[key])}\n"
+    )
 
 
 def _allowed(model: type[BaseModel], key: str) -> str:

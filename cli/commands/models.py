@@ -169,7 +169,7 @@ def add(
         output.notice(f"it stands before the shipped {name}; lookalike models remove {name} brings that one back")
     output.notice(f"next: lookalike models test {name}")
     if installation.is_configured(written):
-        output.notice("lookaliked uses it once it is restarted")
+        output.notice("lookaliked uses it after lookalike reload")
     else:
         _say_how_to_use(name)
 
@@ -248,7 +248,7 @@ def remove(
     removed = f"removed {' and '.join(told)}" if told else "nothing to remove"
     output.lines([f"{found.name}: {removed}"])
     if found.uncovers:
-        restart = "; lookaliked encodes for that one once it is restarted" if found.configured else ""
+        restart = "; lookaliked encodes for that one after lookalike reload" if found.configured else ""
         output.notice(f"{found.name} is the shipped model again{restart}")
 
 
@@ -344,11 +344,11 @@ def _free(name: str, socket: Path, timeout_seconds: float) -> int:
 
 
 def _in_use(name: str) -> str:
-    return f"{name} is in use: take it out of 'models' in the configuration, restart lookaliked, and remove it then"
+    return f"{name} is in use: take it out of 'models' in the configuration, run lookalike reload, and remove it then"
 
 
 def _say_how_to_use(name: str) -> None:
-    output.notice(f"then add {name} to 'models' in the configuration, and restart lookaliked")
+    output.notice(f"then add {name} to 'models' in the configuration, and run lookalike reload")
 
 
 def _print_json(answer: Mapping[str, Any]) -> None:

@@ -54,6 +54,7 @@ ERRORS = {
     "too_large": 413,
     "not_an_image": 422,
     "no_text_model": 422,
+    "bad_configuration": 422,
     "not_an_export": 422,
     "too_many_requests": 429,
     "internal": 500,

@@ -111,6 +111,7 @@ OPERATIONS = (
         "post", "/v1/relocate", "Tell that photos lie in another place now", schema.RelocationAnswer,
         _json(_object(("from", "to"), **{"from": _NAME, "to": _NAME}, dry_run=_FLAG)),
     ),
+    Operation("post", "/v1/reload", "Read the configuration again", schema.ReloadAnswer),
     Operation("get", "/metrics", "What Prometheus collects", "text/plain"),
     Operation("get", "/v1/openapi.json", "This document", "application/json"),
 )  # fmt: skip

@@ -242,6 +242,13 @@ class DeletionsAnswer(Answer):
     folders: list[HeldDeletions]
 
 
+class ReloadAnswer(Answer):
+    applied: list[str]
+    """Keys whose new values are in force."""
+    restart: list[str]
+    """Keys whose new values hold from the next start on."""
+
+
 class DecisionAnswer(Answer):
     folder: HeldDeletions
     files: int

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from daemon.api.listening import Listener
+    from daemon.api.switch import Switch
 
 START_SECONDS = 10.0
 TCP_CONNECTIONS = 128
@@ -53,7 +54,7 @@ class Server:
 
     def __init__(
         self,
-        app: Starlette,
+        app: Starlette | Switch,
         listener: Listener,
         *,
         name: str = "api",
@@ -63,8 +64,8 @@ class Server:
         self.name = name
         self._listener = listener
         self._certificate = certificate
-        self._state = app.state
-        self._state.stopping = False
+        self._app = app
+        self._app.state.stopping = False
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -96,7 +97,7 @@ class Server:
 
     def stop(self) -> None:
         # Whoever waits for something is answered.
-        self._state.stopping = True
+        self._app.state.stopping = True
         self._server.should_exit = True
         self._worker.join()
         if self._socket is not None:

@@ -74,6 +74,7 @@ class Status:
         models: Models,
         stores: Sequence[Store],
         well_at: Callable[[], float] = time.monotonic,
+        started: float,
     ) -> None:
         """`well_at` returns when every service has last passed its check, as time.monotonic() counts."""
         self._library = library
@@ -85,7 +86,7 @@ class Status:
         self._models = models
         self._stores = stores
         self._well_at = well_at
-        self._started = time.monotonic()
+        self._started = started
         self._counts = Counts(0, 0, 0)
         self._failure_kinds: Mapping[str, int] = dict.fromkeys(FAILURE_KINDS, 0)
         self._below: dict[str, int] = {}

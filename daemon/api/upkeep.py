@@ -82,7 +82,8 @@ class Upkeep:
         """Drop the vectors of a model that is not configured any more."""
         if model in self._index.models:
             raise QueryError(
-                "model_in_use", f"the model {model} is live; take it out of 'models' in the configuration, and restart"
+                "model_in_use",
+                f"the model {model} is live; take it out of 'models' in the configuration, and `lookalike reload`",
             )
         vectors = {one.name: self._index.mappings.count_encoded(one.name) for one in self._index.retired()}
         freed = self._index.free(model)

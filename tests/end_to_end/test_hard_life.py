@@ -87,7 +87,7 @@ def launched(lookalike: Any) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
             process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["", "valkey is ready", "milvus is ready", "answers at"])
 def test_a_signal_while_it_starts_ends_it_in_order(
     lookalike: Any, launched: Any, wait_for: Wait, number: signal.Signals, moment: str

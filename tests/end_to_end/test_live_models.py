@@ -199,4 +199,7 @@ def test_a_model_that_is_taken_out_keeps_its_vectors_until_it_is_removed(library
     assert retired["collection"] not in collections
     refused = library.command("models", "remove", "words", "--yes", "--config", configuration)
     assert refused.returncode == 1
-    assert b"the model words is live; take it out of 'models' in the configuration, and restart" in refused.stderr
+    assert (
+        b"the model words is live; take it out of 'models' in the configuration, and `lookalike reload`"
+        in refused.stderr
+    )

@@ -63,11 +63,16 @@ class Clinic:
             (directory / name).write_text(f"{value}\n")
         self.machine = Machine(self.root)
 
-    def look(self, check: str, **patient: Any) -> list[Finding]:
+    def prepared(self, check: str, **patient: Any) -> Callable[[], list[Finding]]:
+        """Return what looks, with all that has to be read of this installation read."""
         heard = NOBODY if self.status is None else Heard(self.status)
         wanted: dict[str, Any] = {"file": self.file, "folders": (self.folder,), "machine": self.machine} | patient
         context = assembled(Patient(lambda _: heard, **wanted))
-        return list(importlib.import_module(f"daemon.doctor.checks.{check}").check(context))
+        module = importlib.import_module(f"daemon.doctor.checks.{check}")
+        return lambda: list(module.check(context))
+
+    def look(self, check: str, **patient: Any) -> list[Finding]:
+        return self.prepared(check, **patient)()
 
     def worst(self, check: str, **patient: Any) -> Finding:
         """Return the finding that matters most."""

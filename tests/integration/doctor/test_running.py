@@ -140,7 +140,8 @@ def test_a_socket_that_somebody_may_not_ask_on_is_a_problem_of_theirs(
     # Whatever is imported on the way, nobody may not be able to read.
     clinic.look("socket")
 
-    (found,) = as_nobody(lambda: [asdict(finding) for finding in clinic.look("socket")])
+    look = clinic.prepared("socket")
+    (found,) = as_nobody(lambda: [asdict(finding) for finding in look()])
 
     assert found["level"] == "problem"
     assert found["sentence"] == f"you may not ask on {clinic.socket}: it belongs to root and root, mode 0600"

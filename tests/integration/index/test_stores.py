@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
@@ -77,6 +78,9 @@ def refused(work: Callable[[], object]) -> StoreError:
 def test_servers_that_hang_are_away_within_the_deadline_and_fine_again_after_it(own_stores: Any, own: Index) -> None:
     for server in (own_stores.valkey, own_stores.milvus):
         os.kill(server.pid, signal.SIGSTOP)
+        # Every thread of it, which takes a moment where others have work to do.
+        while psutil.Process(server.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
     try:
         for call in every_call(own):
             before = time.monotonic()

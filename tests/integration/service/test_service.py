@@ -184,6 +184,21 @@ def test_the_first_query_starts_the_service(service: Machine) -> None:
     assert service.show(SERVICE, "ActiveState")["ActiveState"] == "active"
 
 
+def test_a_reload_puts_a_changed_configuration_in_force_and_a_bad_one_leaves_it(service: Machine) -> None:
+    before = processes(service)
+    service.write(CONFIGURATION_FILE, f"{CONFIGURATION}\nsearch: {{limit: 1}}\n")
+    service.run("systemctl", "reload", SERVICE)
+    eventually(lambda: len(found(service, "/srv/photos/coffee.png")) == 1, "the new limit holds")
+    service.write(CONFIGURATION_FILE, f"{CONFIGURATION}\nsearch: {{limit: 0}}\n")
+    service.run("systemctl", "reload", SERVICE)
+    up_to_date(service)
+    assert len(found(service, "/srv/photos/coffee.png")) == 1
+    assert before[0] in processes(service)
+    service.write(CONFIGURATION_FILE, CONFIGURATION)
+    service.run("systemctl", "reload", SERVICE)
+    eventually(lambda: len(found(service, "/srv/photos/coffee.png")) > 1, "the old limit holds")
+
+
 def test_a_daemon_that_is_killed_is_started_again_with_stores_of_its_own(service: Machine) -> None:
     before = processes(service)
     service.run("kill", "-9", str(main_process(service)))

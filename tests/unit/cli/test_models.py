@@ -203,7 +203,7 @@ def test_a_model_in_use_is_not_removed(lookalike: Lookalike, daemon: FakeDaemon,
     assert (by_daemon.returncode, by_daemon.stderr) == (1, b"the model mine is live; take it out of 'models'\n")
     assert (by_configuration.returncode, by_configuration.stderr) == (
         1,
-        b"efficientnet-lite0 is in use: take it out of 'models' in the configuration, restart lookaliked, and remove it then\n",
+        b"efficientnet-lite0 is in use: take it out of 'models' in the configuration, run lookalike reload, and remove it then\n",
     )
     assert (home / "config" / "lookalike" / "models" / "mine.yaml").exists()
 
@@ -299,7 +299,7 @@ def test_a_spec_that_stands_before_the_default_model_can_be_removed(
 
     assert (done.returncode, done.stdout) == (0, b"efficientnet-lite0: removed 264 bytes of files\n")
     assert done.stderr == (
-        b"efficientnet-lite0 is the shipped model again; lookaliked encodes for that one once it is restarted\n"
+        b"efficientnet-lite0 is the shipped model again; lookaliked encodes for that one after lookalike reload\n"
     )
     assert (spec.exists(), daemon.requests) == (False, [])
 
