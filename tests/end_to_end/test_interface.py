@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from starlette.routing import Route
 
 from daemon.api import app, openapi
+from daemon.api.reload import Reloads
 from daemon.api.transfers import Transfers
 
 with warnings.catch_warnings():
@@ -39,7 +40,15 @@ CHECKS = [not_a_server_error, status_code_conformance, response_schema_conforman
 def test_every_route_is_described_and_nothing_else_is() -> None:
     nothing: Any = None
     transfers = Transfers(nothing, nothing, nothing, nothing)
-    application = app.build(nothing, nothing, nothing, nothing, max_bytes=1, default_limit=1, more=transfers.routes())
+    application = app.build(
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        max_bytes=1,
+        default_limit=1,
+        more=[*transfers.routes(), *Reloads(nothing).routes()],
+    )
     routes = {
         (method.lower(), route.path)
         for route in application.routes
