@@ -197,7 +197,8 @@ class Watch(Section):
 
 class Limits(Section):
     max_file_bytes: int = Field(default=256 * MEBIBYTE, ge=1)
-    """A larger file is not indexed; it is listed as a failure. A query may not be larger either."""
+    """A larger file is not indexed; it is listed as a failure, which `lookalike failures retry` tries again once the limit is raised. A query
+    may not be larger either."""
     max_pixels: int = Field(default=250_000_000, ge=1)
     """The same, for a photo with more pixels (width times height)."""
     decode_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)

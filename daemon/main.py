@@ -122,11 +122,9 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     # A watchdog ends a daemon that hangs by SIGABRT: where each of its threads was is then in the log.
     faulthandler.enable()
     form = logs.begin("auto", console)
-    if file is None and paths.config_file().exists():
-        file = paths.config_file()
-    catalogue = own_catalogue(file)
+    catalogue = own_catalogue(_in_place(file))
     try:
-        settings = _settings(file, folders, models, catalogue)
+        settings = _settings(_in_place(file), folders, models, catalogue)
     except ConfigError as error:
         if form == "text":
             console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
@@ -137,7 +135,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
         # A bar between lines that a program reads would break them.
         console = Console(quiet=True, force_terminal=False)
-    life = Daemon(settings, catalogue, console, lambda: _settings(file, folders, models, own_catalogue(file)))
+    life = Daemon(settings, catalogue, console, lambda: _settings(_in_place(file), folders, models, catalogue))
     try:
         life.start()
         life.run(once=once)
@@ -155,6 +153,11 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     finally:
         life.stop()
     return 0
+
+
+def _in_place(file: Path | None) -> Path | None:
+    """Return the configuration file that is read now: the one that was named, or the usual one where it is there."""
+    return file or (paths.config_file() if paths.config_file().exists() else None)
 
 
 def _tell_service_manager(error: LookalikeError) -> None:

@@ -161,7 +161,8 @@ def _outside() -> str:
     return (
         "## From outside the file\n\nWhat is secret, or differs by machine, may come from the environment, or from a credential of systemd "
         "(`LoadCredential=`, which\n[the shipped units](service.md) have):\n\n"
-        f"| variable | credential | key |\n|---|---|---|\n{rows}\n"
+        f"| variable | credential | key |\n|---|---|---|\n{rows}\n\n"
+        "`lookalike` reads `LOOKALIKE_SOCKET` too, and `LOOKALIKE_TIMEOUT`, the default of its `--timeout` in seconds.\n"
     )
 
 

@@ -87,7 +87,9 @@ class Parts:
             ],
         }
         self.well_at = time.monotonic()
-        self.status = Status(library="lib", data_dir="/d", well_at=lambda: self.well_at, started=time.monotonic(), **parts)
+        self.status = Status(
+            library="lib", data_dir="/d", well_at=lambda: self.well_at, started=time.monotonic(), **parts
+        )
 
 
 class _Pending(list[str]):
