@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 def reload_lines(answer: ReloadAnswer) -> Iterator[str]:
     """Yield a line for what is in force, and one for what needs a restart."""
     applied, restart = answer["applied"], answer["restart"]
-    yield f"in force: {', '.join(applied)}" if applied else "nothing has changed that can be taken up"
+    if applied:
+        yield f"in force: {', '.join(applied)}"
+    elif not restart:
+        yield "nothing has changed"
     if restart:
         yield f"after a restart: {', '.join(restart)}"
