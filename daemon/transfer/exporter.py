@@ -128,7 +128,10 @@ class Exporter:
             yield (
                 frames.FAILURES,
                 failures_bytes(
-                    [ExportedFailure(one.path, one.reason, one.attempts, one.since, one.signature) for one in some]
+                    [
+                        ExportedFailure(one.path, one.reason, one.attempts, one.since, one.signature, one.kind)
+                        for one in some
+                    ]
                 ),
             )
 

@@ -221,7 +221,7 @@ class _Import:
         records, failed = self._index.mappings.files(paths), self._index.mappings.failed(paths)
         for path, one, record, has_failed in zip(paths, failures, records, failed, strict=True):
             if record is None and not has_failed and self._territory.admits(path) and state_of(path) == one.signature:
-                yield Fail(path, one.reason, one.signature, one.attempts, one.since)
+                yield Fail(path, one.reason, one.signature, one.attempts, one.since, one.kind)
 
 
 def _unused(one: ModelHead, models: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daemon.changes import FileStat, PhotoInfo, Remembered
-from daemon.errors import ExportError
+from daemon.errors import FAILURE_KINDS, ExportError
 from daemon.transfer.records import (
     FORMAT,
     VECTORS_HEAD,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from daemon.errors import FailureKind
 
 PATH_BYTES = 4096
 """PATH_MAX of Linux."""
@@ -182,7 +184,13 @@ def _failure(value: Any) -> ExportedFailure:
         _number(value["attempts"]),
         float(since),
         _matching(value["signature"], _SIGNATURE),
+        _kind(value["kind"]),
     )
+
+
+def _kind(value: Any) -> FailureKind:
+    # A newer lookalike may know more of them.
+    return next((kind for kind in FAILURE_KINDS if kind == value), "other")
 
 
 def _number(value: Any, least: int = 0, most: int = LARGEST) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daemon.changes import FileStat, PhotoInfo, Remembered
+    from daemon.errors import FailureKind
 
 FORMAT = 1
 
@@ -68,6 +69,7 @@ class ExportedFailure:
     attempts: int
     since: float
     signature: str
+    kind: FailureKind
 
 
 @dataclass(slots=True)

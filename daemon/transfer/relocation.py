@@ -193,7 +193,7 @@ class Relocation:
             if not state or not _still_fails(place, one) or not self._territory.admits(place):
                 continue
             if record is None and not has_failed:
-                yield Fail(place, one.reason, state, one.attempts, one.since)
+                yield Fail(place, one.reason, state, one.attempts, one.since, one.kind)
             yield Remove(one.path)
 
 

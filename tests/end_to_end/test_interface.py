@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.conftest import Lookalike, Photos
 
 TOKEN = "a-token-of-many-characters"
-EXAMPLES = 40
+EXAMPLES = 25
 MIB = 2**20
 GROWN = 96 * MIB
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
