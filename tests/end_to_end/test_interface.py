@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import socket
 import warnings
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -27,6 +30,7 @@ with warnings.catch_warnings():
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.end_to_end.conftest import Lookalike, Photos
 
@@ -70,6 +74,17 @@ class Interface:
     def get(self, path: str) -> Any:
         with urlopen(Request(self.base + path, headers=self.headers), timeout=30) as answer:  # noqa: S310 - it is http
             return json.loads(answer.read())
+
+    def status(self, method: str, target: str, body: Any = None) -> int:
+        data = None if body is None else json.dumps(body).encode()
+        headers = self.headers | {"Content-Type": "application/json"}
+        request = Request(self.base + target, data=data, headers=headers, method=method)  # noqa: S310 - it is http
+        try:
+            with urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
+                return int(answer.status)
+        except HTTPError as error:
+            with error:
+                return error.code
 
     def memory_bytes(self) -> int:
         return sum(int(one.memory_info().rss) for one in [self.process, *self.process.children(recursive=True)])
@@ -131,3 +146,47 @@ def test_whatever_is_asked_is_answered_as_described(
     ask()
     assert interface.get("/v1/status")["files"] == 6
     assert interface.memory_bytes() - before < GROWN
+
+
+IN_OPEN, IN_ACCESS = 0x20, 0x1
+"""inotify(7)."""
+
+
+class Opened:
+    """Says whether a file has been opened or read by anybody, by the kernel."""
+
+    def __init__(self, path: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert libc.inotify_add_watch(self._descriptor, os.fsencode(path), IN_OPEN | IN_ACCESS) > 0
+
+    def __bool__(self) -> bool:
+        try:
+            return bool(os.read(self._descriptor, 4096))
+        except BlockingIOError:
+            return False
+
+
+def test_no_request_makes_the_daemon_open_a_file_that_it_names(
+    interface: Interface, photos: Photos, tmp_path: Path
+) -> None:
+    secret = photos.write(tmp_path / "secret.jpg", 77)
+    link = tmp_path / "link.jpg"
+    link.symlink_to(secret)
+    opened = Opened(secret)
+    for path in (secret, link, tmp_path / "here" / ".." / "secret.jpg"):
+        named = {"path": str(path)}
+        for target, body in (
+            ("/v1/search", named),
+            ("/v1/search", {"terms": [named]}),
+            ("/v1/sync?timeout=1", named),
+            ("/v1/failures/retry", named),
+            ("/v1/deletions/approve", {"folder": str(path)}),
+            ("/v1/relocate", {"from": str(path), "to": str(path)}),
+            ("/v1/relocate", {"from": str(tmp_path), "to": str(tmp_path / "other")}),
+        ):
+            assert interface.status("POST", target, body) < 500, (target, body)
+        assert interface.status("GET", f"/v1/failures?path={path}") < 500
+    assert not opened
+    assert secret.read_bytes()
+    assert opened, "it would have been noticed"
