@@ -24,7 +24,7 @@ import blake3
 
 from daemon.backfill import Backfill
 from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
-from daemon.errors import ModelError, PhotoError, StoreUnavailable
+from daemon.errors import DecoderError, ModelError, PhotoError, StoreUnavailable
 from daemon.index.index import Encoded
 from daemon.index.mappings import Add, Bind, Fail, Remove
 from daemon.instruments import COMMIT_SECONDS, DECODE_SECONDS, LAG_SECONDS
@@ -393,7 +393,8 @@ class Indexer:
             change = self._bind_or_decode(task, data)
         except FileNotFoundError:
             self._look_again(task)
-        except ChangedWhileRead:
+        # Or the machine has no room for another process now.
+        except (ChangedWhileRead, DecoderError):
             self._pending.later(task.path, CHANGED_SECONDS)
         except PhotoError as error:
             if task.lane == BACKFILL and task.record is not None and is_still(task.path, task.record.stat):

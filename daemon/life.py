@@ -51,6 +51,8 @@ log = logging.getLogger("lookalike")
 
 TICK_SECONDS = 0.2
 QUERY_DECODERS = 2
+LONGEST_SWAP_SECONDS = 300.0
+"""After that the service manager may take it that a part which is to stop hangs."""
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Daemon:
         self._turns = Turns()
         self._reloading = threading.Lock()
         self._swapping = threading.Lock()
+        self._swap_began: float | None = None
         self._is_stopping = False
         self._fatal: BaseException | None = None
         # Asked now: a terminal that has hung up is none any more.
@@ -149,6 +152,7 @@ class Daemon:
         if self._fatal is not None:
             raise self._fatal
         finished = False
+        is_swapping = self._swap_began is not None
         # While parts are replaced they are neither well nor ill.
         if self._swapping.acquire(blocking=False):
             try:
@@ -157,15 +161,18 @@ class Daemon:
                 finished = self._report()
             finally:
                 self._swapping.release()
-        self._manager.alive()
+            is_swapping = False
+        if not is_swapping or time.monotonic() - (self._swap_began or 0) < LONGEST_SWAP_SECONDS:
+            self._manager.alive()
         return finished
 
     def stop(self) -> None:
         """Stop what was started, in reverse; harmless when nothing was."""
         self._manager.stopping()
         self._reporter.close()
+        self._is_stopping = True
         with self._swapping:
-            self._is_stopping = True
+            pass
         if self._built is not None:
             # First, so that the servers do not wait for a verification.
             self._built.verifier.stop()
@@ -206,14 +213,22 @@ class Daemon:
         known = [model.version for model in built.models] == [model.version for model in models]
         if known and not found.applied:
             return found
+        self._refuse_when_stopping()
         live = built.live if known and settings.encode == running.encode else _load(models, settings)
         with self._turns.take("a reload"), self._swapping:
-            if self._is_stopping:
-                raise QueryError("unavailable", "lookaliked is stopping")
-            self._swap(settings, models, live, requests)
+            self._refuse_when_stopping()
+            self._swap_began = time.monotonic()
+            try:
+                self._swap(settings, models, live, requests)
+            finally:
+                self._swap_began = None
         if not known and "models" not in found.applied:
             found = found._replace(applied=(*found.applied, "models"))
         return found
+
+    def _refuse_when_stopping(self) -> None:
+        if self._is_stopping:
+            raise QueryError("unavailable", "lookaliked is stopping")
 
     def _swap(self, settings: Config, models: list[Model], live: LiveModels, requests: int) -> None:
         """Replace the parts; where new ones cannot be started, the old ones are again, and where they cannot the daemon ends."""
@@ -228,8 +243,6 @@ class Daemon:
                 self._restore(before)
                 raise
             self._settings = settings
-            self._built.indexer.encoded += before.indexer.encoded
-            self._built.indexer.committed += before.indexer.committed
         logging.getLogger().setLevel(settings.log.level.upper())
 
     def _restore(self, before: _Built) -> None:
@@ -245,7 +258,8 @@ class Daemon:
         self._parts.stop()
         self._built.index.close()
         self._start_decoders(settings)
-        self._built = self._start_parts(settings, models, live)
+        done = (self._built.indexer.encoded, self._built.indexer.committed)
+        self._built = self._start_parts(settings, models, live, done)
         self._switch.to(self._built.application)
 
     def _reload_for_signal(self) -> None:
@@ -253,8 +267,9 @@ class Daemon:
             self.reload(requests=0)
         except LookalikeError as error:
             log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - a sentence for a person
-        except Exception as error:  # noqa: BLE001 - the thread's boundary: raised again on the main thread
-            self._fatal = error
+        # The thread's boundary: where not even the parts of before could be started again, `_restore` has said so.
+        except Exception as error:
+            log.exception("the configuration stays as it was: %s", error)  # noqa: TRY401 - the page of troubles has it so
 
     # Building
 
@@ -310,7 +325,10 @@ class Daemon:
         for server in _servers(self._switch, self._settings, self._passed):
             self._servers.start(server)
 
-    def _start_parts(self, settings: Config, models: list[Model], live: LiveModels) -> _Built:
+    def _start_parts(
+        self, settings: Config, models: list[Model], live: LiveModels, done: tuple[int, int] = (0, 0)
+    ) -> _Built:
+        """Build and start what a reload replaces; `done` are the photos encoded and the changes committed before."""
         from daemon.api import app as routes  # noqa: PLC0415
         from daemon.api.queries import Queries  # noqa: PLC0415
         from daemon.api.reload import Reloads  # noqa: PLC0415
@@ -360,6 +378,7 @@ class Daemon:
             max_file_bytes=settings.limits.max_file_bytes,
             decode=self._decoders.decode,
         )
+        indexer.encoded, indexer.committed = done
         status = Status(
             library=settings.library,
             data_dir=str(settings.data_dir),
@@ -514,7 +533,7 @@ def _is_service() -> bool:
 def _servers(application: Switch, settings: Config, passed: PassedListener | None) -> list[Server]:
     """Return what serves the application: on the Unix socket, and on a TCP address where there is one."""
     from daemon.api.listening import TcpListener, UnixListener, group_id  # noqa: PLC0415
-    from daemon.api.server import TCP_CONNECTIONS, Certificate, Server  # noqa: PLC0415
+    from daemon.api.server import Certificate, Server  # noqa: PLC0415
 
     api = settings.api
     group = None if api.group is None else group_id(api.group)
@@ -522,9 +541,7 @@ def _servers(application: Switch, settings: Config, passed: PassedListener | Non
     if api.listen is not None:
         certificate = Certificate(api.certificate, api.key) if api.certificate and api.key else None
         listener = TcpListener(*configuration.address(api.listen))
-        servers.append(
-            Server(application, listener, name="api-tcp", certificate=certificate, max_connections=TCP_CONNECTIONS)
-        )
+        servers.append(Server(application, listener, name="api-tcp", certificate=certificate))
         log.info("lookaliked answers at %s too, who has the token", api.listen)
     return servers
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -29,8 +31,25 @@ class Reloads:
         return [Route("/v1/reload", self.reload, methods=["POST"])]
 
     async def reload(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
-        answer = await run_in_threadpool(self._answer)
+        answer = await self._in_a_thread()
         return Response(answer.json_bytes(), media_type="application/json")
+
+    async def _in_a_thread(self) -> schema.ReloadAnswer:
+        """Reload in a thread that nobody waits for when the process ends: a model may take minutes to be made ready."""
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[schema.ReloadAnswer] = loop.create_future()
+
+        def work() -> None:
+            try:
+                answer, error = self._answer(), None
+            except Exception as failure:  # noqa: BLE001 - the thread's boundary: raised again where it is waited for
+                answer, error = None, failure
+            # Nobody waits any more once the server has stopped.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, answered, answer, error)
+
+        threading.Thread(target=work, name="reload", daemon=True).start()
+        return await answered
 
     def _answer(self) -> schema.ReloadAnswer:
         try:
@@ -43,3 +62,14 @@ class Reloads:
         except ModelError as error:
             raise QueryError("bad_configuration", f"nothing has changed: {error}") from error
         return schema.ReloadAnswer(applied=list(difference.applied), restart=list(difference.restart))
+
+
+def _settle(
+    answered: asyncio.Future[schema.ReloadAnswer], answer: schema.ReloadAnswer | None, error: Exception | None
+) -> None:
+    if answered.done():
+        return
+    if answer is not None:
+        answered.set_result(answer)
+    elif error is not None:
+        answered.set_exception(error)

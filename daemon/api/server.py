@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from daemon.api.switch import Switch
 
 START_SECONDS = 10.0
-TCP_CONNECTIONS = 128
-"""Anybody may open one: they are counted apart from those of the Unix socket, so that they keep nobody from it."""
 
 
 @dataclass(frozen=True, slots=True)

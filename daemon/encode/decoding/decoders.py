@@ -103,6 +103,8 @@ class Decoders:
                 raise PhotoError(path, OUT_OF_MEMORY, "too_large") from error
             except Ended as error:
                 status = error.status
+        if self._stopped:
+            raise DecoderError("lookaliked is stopping")
         raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm", "crashed")
 
     @contextlib.contextmanager

@@ -70,7 +70,10 @@ class Decoder:
         self.memory_bytes = 0
         """What it kept in memory after its last photo."""
         self._ready: tuple[str, ...] | None = None
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise DecoderError((error.strerror or str(error)).lower()) from error
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         self._connection = ours
@@ -171,8 +174,7 @@ class Decoder:
 
     def _receive(self, length: int, deadline: float) -> bytearray:
         # A decoder that says a little from time to time does not get more time by it.
-        self._connection.settimeout(max(0.001, deadline - time.monotonic()))
-        return receive(self._connection, length)
+        return receive(self._connection, length, deadline)
 
 
 class _Nonsense(Exception):  # noqa: N818 - an event, not an error

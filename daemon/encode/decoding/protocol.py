@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,11 +36,19 @@ class EndOfStream(Exception):  # noqa: N818 - an event, not an error
     """The other side has ended."""
 
 
-def receive(connection: socket.socket, length: int) -> bytearray:
-    """Return exactly so many bytes; EndOfStream where there are not as many, TimeoutError where the socket has a time-out."""
+def receive(connection: socket.socket, length: int, deadline: float | None = None) -> bytearray:
+    """Return exactly so many bytes; EndOfStream where there are not as many, TimeoutError where the last comes after `deadline`.
+
+    `deadline` is a monotonic time; without it, the socket's own time-out is for each piece.
+    """
     data = bytearray(length)
     view = memoryview(data)
     while view:
+        if deadline is not None:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            connection.settimeout(remaining)
         count = connection.recv_into(view)
         if not count:
             raise EndOfStream

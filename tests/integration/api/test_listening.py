@@ -230,6 +230,29 @@ def test_a_certificate_makes_it_tls(authority: trustme.CA, certificate: Certific
             over_tcp(port, TOKEN)
 
 
+def test_clients_that_say_nothing_are_bounded_before_their_handshake_too(
+    authority: trustme.CA, certificate: Certificate
+) -> None:
+    port, context = free_port(), ssl.create_default_context()
+    authority.configure_trust(context)
+    with served(TcpListener("127.0.0.1", port, 4), admission(), certificate=certificate):
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
+        time.sleep(0.2)
+        with socket.create_connection(("127.0.0.1", port)) as one_more:
+            one_more.settimeout(10)
+            assert one_more.recv(1) == b""
+        for one in silent:
+            one.close()
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert over_tcp(port, TOKEN, context)[0] == 200
+                break
+            except (ConnectionError, ssl.SSLError, http.client.HTTPException):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+
 def test_files_that_make_no_certificate_are_named(certificate: Certificate, tmp_path: Path) -> None:
     (tmp_path / "text.pem").write_text("no certificate", encoding="ascii")
     other = tmp_path / "other.pem"

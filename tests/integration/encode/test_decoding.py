@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from daemon.encode.decoding.decoders import Decoders, Limits
-from daemon.encode.decoding.process import Decoder, Ended
+from daemon.encode.decoding.process import Decoder, Ended, TimedOut
 from daemon.encode.decoding.protocol import HELLO, REPLY
 from daemon.encode.images import decode
 from daemon.errors import DecoderError, PhotoError
@@ -351,6 +351,23 @@ def test_a_decoder_that_says_what_cannot_be_is_ended(what: str) -> None:
         with pytest.raises(Ended):
             decoder.decode(b"some bytes", "a.jpg", 8, 10**8, 5.0)
         assert not psutil.pid_exists(decoder.process)
+    finally:
+        decoder.end()
+
+
+def test_a_decoder_that_says_a_little_from_time_to_time_gets_no_more_time_by_it() -> None:
+    script = (
+        "import signal, socket, time; s = socket.socket(fileno=0)\n"
+        f"s.sendall({HELLO.pack(7)!r}); s.recv(100); s.sendall({REPLY.pack(True, 9, 9, 9, 9, 4, 0) + b'JPEG'!r})\n"
+        "while True: s.sendall(b'.'); time.sleep(0.2)"
+    )
+    decoder = Decoder(MIB, (sys.executable, "-c", script))
+    try:
+        decoder.wait_ready()
+        began = time.monotonic()
+        with pytest.raises(TimedOut):
+            decoder.decode(b"some bytes", "a.jpg", 8, 10**8, 0.1)
+        assert time.monotonic() - began < 5
     finally:
         decoder.end()
 
