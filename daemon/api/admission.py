@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import os
 import pwd
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Admitted:
 
 
 class Admission:
-    """Lets requests in, or says with a QueryError why not. All of it on the server's own thread."""
+    """Lets requests in, or says with a QueryError why not; for any number of servers, each with a thread of its own."""
 
     def __init__(
         self,
@@ -54,26 +55,30 @@ class Admission:
         self._clock = clock
         self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._under_way = {False: 0, True: 0}
+        self._counting = threading.Lock()
 
     @contextlib.contextmanager
     def of(self, scope: Any) -> Iterator[None]:
         """Let one request in for as long as it takes; QueryError with the code forbidden, unauthorized, too_many_requests or overloaded."""
         caller = self._caller(scope)
-        self._spend(caller)
+        with self._counting:
+            self._spend(caller)
         if scope["method"] in LOOKS and scope["path"] != EXPORT:
             yield
             return
         waits = scope["path"] in WAITS
-        if self._under_way[waits] >= self.limits.max_concurrent_requests:
-            raise QueryError(
-                "overloaded",
-                f"{self._under_way[waits]} requests are under way, as many as api.max_concurrent_requests allows; try again in a moment",
-            )
-        self._under_way[waits] += 1
+        with self._counting:
+            if self._under_way[waits] >= self.limits.max_concurrent_requests:
+                raise QueryError(
+                    "overloaded",
+                    f"{self._under_way[waits]} requests are under way, as many as api.max_concurrent_requests allows; try again in a moment",
+                )
+            self._under_way[waits] += 1
         try:
             yield
         finally:
-            self._under_way[waits] -= 1
+            with self._counting:
+                self._under_way[waits] -= 1
 
     def _caller(self, scope: Any) -> str:
         peer = peer_of(scope)

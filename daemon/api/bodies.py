@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from daemon.errors import QueryError
@@ -28,6 +29,8 @@ class Bodies:
         self._max_bytes = max_bytes
         self._most_held = 2 * max_bytes
         self._held = 0
+        # Each server reads on a thread of its own.
+        self._counting = threading.Lock()
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -39,14 +42,16 @@ class Bodies:
         try:
             async for piece in pieces(request):
                 body += piece
-                self._held += len(piece)
+                with self._counting:
+                    self._held += len(piece)
                 if len(body) > self._max_bytes:
                     raise self._too_large()
                 if self._held > self._most_held:
                     raise QueryError("overloaded", "too many large queries came at once; try again in a moment")
             yield bytes(body)
         finally:
-            self._held -= len(body)
+            with self._counting:
+                self._held -= len(body)
 
     def _too_large(self) -> QueryError:
         return QueryError(
