@@ -29,6 +29,7 @@ from daemon.index.index import Encoded
 from daemon.index.mappings import Add, Bind, Fail, Remove
 from daemon.instruments import COMMIT_SECONDS, DECODE_SECONDS, LAG_SECONDS
 from daemon.lifecycle import Worker
+from daemon.names import printable
 from daemon.reading import ChangedWhileRead, is_still, read_whole
 
 if TYPE_CHECKING:
@@ -706,11 +707,6 @@ class Indexer:
         if self._troubles == troubles:
             # What failed meanwhile may have been cut short behind the recovery's back: that takes another one.
             self.outage.reason = ""
-
-
-def printable(path: str) -> str:
-    """Return a path with control characters and bytes that are no UTF-8 escaped, for logs and sentences."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in path)
 
 
 def _get(tasks: queue.PriorityQueue[_Task]) -> _Task | None:

@@ -152,7 +152,7 @@ def group_id(name: str) -> int:
 def bind(path: Path, group: int | None = None) -> socket.socket:
     """Return a listening Unix socket at `path`, readable and writable by its owner alone, or also by a group."""
     _check_length(path)
-    if _answers(path):
+    if answers(path):
         raise ConfigError(str(path), ["another daemon answers on this socket; set 'socket' to another path"])
     try:
         # Whoever may use the socket must reach it; what lies beside it is in a directory of its own.
@@ -194,7 +194,8 @@ def _check_length(path: Path) -> None:
         )
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
+    """Whether somebody listens on the Unix socket at `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_SECONDS)
         try:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from daemon.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -35,11 +37,6 @@ def annotated(title: str, spec: Mapping[str, Any]) -> str:
 def plain(spec: Mapping[str, Any]) -> str:
     """Return the YAML document of `spec` without a comment."""
     return "\n".join(_lines(spec, {})) + "\n"
-
-
-def printable(text: str) -> str:
-    r"""Return `text` with what would end a comment or steer a terminal escaped, and bytes that are no UTF-8: \n, \x1b, \udcff."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _lines(section: Mapping[str, Any], said: Mapping[str, str], place: tuple[str, ...] = ()) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from daemon.catalogue.addition import Addition
-from daemon.catalogue.annotated import annotated, printable
+from daemon.catalogue.annotated import annotated
 from daemon.catalogue.confined import allow
 from daemon.catalogue.proposal import chosen_name, propose
 from daemon.catalogue.text_tower import propose_text
@@ -28,6 +28,7 @@ from daemon.encode.specs import MAX_DIM, ModelSpec
 from daemon.encode.text import TextEncoder
 from daemon.encode.trial import trial_images
 from daemon.errors import ModelError
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from daemon.catalogue.confined import Say

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.catalogue.annotated import printable
 from daemon.errors import ConfigError, LookalikeError, ServiceError
+from daemon.names import printable
 from daemon.service import places as locations
 from daemon.service.carrying_out import CommandFailed, carry_out
 from daemon.service.installing import Request, plan_installation

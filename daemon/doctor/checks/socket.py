@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import stat
 from typing import TYPE_CHECKING
 
 import daemon
+from daemon.api.listening import answers
 from daemon.doctor.finding import Finding, note, ok, problem, warning
 from daemon.doctor.users import User, group_name
 from daemon.paths import SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from daemon.doctor.context import Context
-
-PROBE_SECONDS = 1.0
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -61,7 +58,7 @@ def _answer(context: Context, found: os.stat_result) -> Iterator[Finding]:
             yield _closed(
                 context, f"it belongs to {owner} and {group_name(found.st_gid)}, mode {stat.S_IMODE(found.st_mode):04o}"
             )
-        elif not _is_listened_on(path):
+        elif not answers(path):
             yield warning(
                 f"nobody listens on {path}: it was left by a daemon that was killed, and the next one takes its place",
                 "lookaliked run",
@@ -77,19 +74,6 @@ def _answer(context: Context, found: os.stat_result) -> Iterator[Finding]:
         )
     else:
         yield ok(f"lookaliked {version} of {owner} answers on {path}")
-
-
-def _is_listened_on(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(PROBE_SECONDS)
-        try:
-            probe.connect(os.fspath(path))
-        except (TimeoutError, BlockingIOError):
-            # Its backlog is full: somebody listens, and is busy or hangs.
-            return True
-        except OSError:
-            return False
-    return True
 
 
 def _closed(context: Context, why: str) -> Finding:
