@@ -34,9 +34,9 @@ lock:
 	uv pip compile pyproject.toml --extra text --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --upgrade --quiet --output-file requirements.lock
 
-# Asks PyPI which of those have known vulnerabilities; what it cannot be asked about is listed.
+# Asks PyPI which of those have known vulnerabilities; fails too where it cannot be asked about one.
 audit:
-	$(PYTHON) -m pip_audit --requirement requirements.lock --require-hashes --disable-pip
+	$(PYTHON) -m pip_audit --strict --requirement requirements.lock --require-hashes --disable-pip
 
 # The configuration reference and the annotated defaults, of what daemon/config.py says.
 docs:

@@ -331,7 +331,7 @@ def index_of(where: Places, name: str) -> Iterator[Index]:
             server.start()
             stack.callback(server.stop)
         index = Index(Mappings(valkey.url, keys), Vectors(milvus.url, embedded=True), [collection])
-        stack.callback(index.close)
+        stack.callback(index.stop)
         yield index
 
 

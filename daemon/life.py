@@ -89,6 +89,8 @@ class Daemon:
         self._done_before = 0
         self._turns = Turns()
         self._reloading = threading.Lock()
+        # Of the reloads that signals ask for: one that is under way, and one that will read what has changed since it began.
+        self._signalled = threading.Semaphore(2)
         self._swapping = threading.Lock()
         self._swap_began: float | None = None
         self._is_stopping = False
@@ -141,7 +143,7 @@ class Daemon:
                     return
                 continue
             if number == signal.SIGHUP and self._is_service:
-                threading.Thread(target=self._reload_for_signal, name="reload", daemon=True).start()
+                self._reload_for_signal()
                 continue
             log.info("%s: finishing the work in hand", signal.Signals(number).name)
             self._manager.status("stopping: finishing the work in hand", at_once=True)
@@ -178,8 +180,6 @@ class Daemon:
             self._built.verifier.stop()
         for services in (self._servers, self._parts, self._stores):
             services.stop()
-        if self._built is not None:
-            self._built.index.close()
 
     # Reloading
 
@@ -256,20 +256,39 @@ class Daemon:
         assert self._built is not None  # noqa: S101 - for the type checker
         assert self._switch is not None  # noqa: S101 - as above
         self._parts.stop()
-        self._built.index.close()
         self._start_decoders(settings)
         done = (self._built.indexer.encoded, self._built.indexer.committed)
         self._built = self._start_parts(settings, models, live, done)
         self._switch.to(self._built.application)
 
     def _reload_for_signal(self) -> None:
+        """Reload on a thread of its own, now or as soon as it can be: whoever sends a signal gets no answer."""
+        if self._signalled.acquire(blocking=False):
+            threading.Thread(target=self._reload_when_possible, name="reload", daemon=True).start()
+
+    def _reload_when_possible(self) -> None:
         try:
-            self.reload(requests=0)
+            while not self._is_stopping:
+                try:
+                    self.reload(requests=0)
+                except QueryError as error:
+                    if error.code != "busy":
+                        raise
+                    log.info("the configuration is read again a little later: %s", error)
+                    self._wait_for_turn()
+                else:
+                    return
         except LookalikeError as error:
             log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - a sentence for a person
         # The thread's boundary: where not even the parts of before could be started again, `_restore` has said so.
         except Exception as error:
             log.exception("the configuration stays as it was: %s", error)  # noqa: TRY401 - the page of troubles has it so
+        finally:
+            self._signalled.release()
+
+    def _wait_for_turn(self) -> None:
+        while (self._reloading.locked() or self._turns.holder) and not self._is_stopping:
+            time.sleep(TICK_SECONDS)
 
     # Building
 
@@ -352,6 +371,8 @@ class Daemon:
 
         redis, milvus = self._redis, self._milvus
         index = _build_index(settings, models, live, redis, milvus)
+        # At once, so that its connections are closed whatever fails from here on.
+        self._parts.start(index)
         settle = Settle(settings.watch.settle_seconds, settings.watch.pause_seconds)
         pending = Pending(settle)
         filters = Filters(settings.watch.ignore, EXTENSIONS)
@@ -533,7 +554,7 @@ def _is_service() -> bool:
 def _servers(application: Switch, settings: Config, passed: PassedListener | None) -> list[Server]:
     """Return what serves the application: on the Unix socket, and on a TCP address where there is one."""
     from daemon.api.listening import TcpListener, UnixListener, group_id  # noqa: PLC0415
-    from daemon.api.server import Certificate, Server  # noqa: PLC0415
+    from daemon.api.server import TCP_CONNECTIONS, Certificate, Server  # noqa: PLC0415
 
     api = settings.api
     group = None if api.group is None else group_id(api.group)
@@ -541,7 +562,9 @@ def _servers(application: Switch, settings: Config, passed: PassedListener | Non
     if api.listen is not None:
         certificate = Certificate(api.certificate, api.key) if api.certificate and api.key else None
         listener = TcpListener(*configuration.address(api.listen))
-        servers.append(Server(application, listener, name="api-tcp", certificate=certificate))
+        servers.append(
+            Server(application, listener, name="api-tcp", certificate=certificate, max_connections=TCP_CONNECTIONS)
+        )
         log.info("lookaliked answers at %s too, who has the token", api.listen)
     return servers
 

@@ -69,17 +69,19 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._holder = ""
+        self.holder = ""
+        """What has the turn, as a sentence begins; empty when nothing has."""
 
     @contextlib.contextmanager
     def take(self, what: str) -> Iterator[None]:
         """Hold the turn for `what`, as a sentence begins; QueryError when something else has it."""
         if not self._lock.acquire(blocking=False):
-            raise QueryError("busy", f"{self._holder} is running; try again when it is done")
-        self._holder = what
+            raise QueryError("busy", f"{self.holder} is running; try again when it is done")
+        self.holder = what
         try:
             yield
         finally:
+            self.holder = ""
             self._lock.release()
 
 

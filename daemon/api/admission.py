@@ -31,7 +31,7 @@ WAITS = frozenset({"/v1/sync", EXPORT, "/v1/import"})
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """How much is let in; may be replaced at any time."""
+    """How much is let in."""
 
     max_concurrent_requests: int
     requests_per_second: float
@@ -49,7 +49,7 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`group` may use the Unix socket beside the daemon's own user and root; whoever has the token may use TCP."""
-        self.limits = limits
+        self._limits = limits
         self._members = Members(group, clock)
         self._token = None if token is None else token.encode()
         self._clock = clock
@@ -68,7 +68,7 @@ class Admission:
             return
         waits = scope["path"] in WAITS
         with self._counting:
-            if self._under_way[waits] >= self.limits.max_concurrent_requests:
+            if self._under_way[waits] >= self._limits.max_concurrent_requests:
                 raise QueryError(
                     "overloaded",
                     f"{self._under_way[waits]} requests are under way, as many as api.max_concurrent_requests allows; try again in a moment",
@@ -107,7 +107,7 @@ class Admission:
 
     def _spend(self, caller: str) -> None:
         """Take one request from a caller's budget, which fills up at the allowed rate to what a second allows."""
-        now, rate = self._clock(), self.limits.requests_per_second
+        now, rate = self._clock(), self._limits.requests_per_second
         left, since = self._budgets.pop(caller, (max(1.0, rate), now))
         left = min(max(1.0, rate), left + (now - since) * rate)
         self._budgets[caller] = (left - 1 if left >= 1 else left, now)

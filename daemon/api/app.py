@@ -188,7 +188,7 @@ class _Routes:
         return _respond(answer, 503 if answer.status == "failing" else 200)
 
     async def ready(self, request: Request) -> Response:
-        answer = self._status.ready(stopping=getattr(request.app.state, "stopping", False))
+        answer = self._status.ready(getattr(request.app.state, "stopping", ""))
         return _respond(answer, 200 if answer.status == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:

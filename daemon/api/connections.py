@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,17 +21,34 @@ _UCRED = struct.Struct("3i")
 UNIX = "unix"
 
 
+class BoundedSocket(socket.socket):
+    """A listening socket that hangs up on whoever comes while as many connections are open as there may be.
+
+    Connections are counted from here on: over TLS, nothing else knows of a client that does not say a word.
+    """
+
+    def __init__(self, listening: socket.socket, most: int) -> None:
+        super().__init__(fileno=listening.detach())
+        self._most = most
+        self._accepted: WeakSet[socket.socket] = WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return a connection; ConnectionAbortedError where there is no room for it."""
+        connection, address = super().accept()
+        if sum(one.fileno() != -1 for one in self._accepted) >= self._most:
+            connection.close()
+            raise ConnectionAbortedError
+        self._accepted.add(connection)
+        return connection, address
+
+
 class Connection(H11Protocol):
     """One connection. Notes the peer of a Unix socket for `peer_of`, and hangs up on a client that does not say what it wants."""
 
-    most = 1024
-    """How many there may be at a time."""
     _waits: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            transport.close()
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family == socket.AF_UNIX:
             _, user, group = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -61,11 +79,6 @@ class Connection(H11Protocol):
         self._waits = None
         if self.conn.their_state is h11.IDLE:
             self.transport.close()
-
-
-def connection_class(most: int) -> type[Connection]:
-    """Return what serves the connections of a server that may have so many at a time."""
-    return type("Connection", (Connection,), {"most": most})
 
 
 def peer_of(scope: Any) -> tuple[int, int] | None:

@@ -7,8 +7,7 @@ import grp
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Protocol
 
 from daemon.errors import ConfigError
 from daemon.paths import SOCKET_PATH_BYTES
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 PROBE_SECONDS = 1.0
-TCP_CONNECTIONS = 128
-"""Anybody may open one: they are counted apart from those of the Unix socket, so that they keep nobody from it."""
 FIRST_PASSED = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
@@ -58,10 +55,7 @@ class PassedListener:
 
     def __init__(self, passed: socket.socket) -> None:
         self._passed = passed
-
-    @property
-    def path(self) -> str:
-        return os.fsdecode(self._passed.getsockname())
+        self.path = os.fsdecode(passed.getsockname())
 
     def open(self) -> socket.socket:
         return self._passed
@@ -70,46 +64,23 @@ class PassedListener:
         """Its file is not ours."""
 
 
-class BoundedSocket(socket.socket):
-    """A listening socket that hangs up on whoever comes while as many connections are open as there may be.
-
-    Connections are counted from here on: over TLS, nothing else knows of a client that does not say a word.
-    """
-
-    def __init__(self, listening: socket.socket, most: int) -> None:
-        super().__init__(fileno=listening.detach())
-        self._most = most
-        self._accepted: WeakSet[socket.socket] = WeakSet()
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Return a connection; ConnectionAbortedError where there is no room for it."""
-        connection, address = super().accept()
-        if sum(one.fileno() != -1 for one in self._accepted) >= self._most:
-            connection.close()
-            raise ConnectionAbortedError
-        self._accepted.add(connection)
-        return connection, address
-
-
 class TcpListener:
     """The TCP address HOST:PORT."""
 
-    def __init__(self, host: str, port: int, most: int = TCP_CONNECTIONS) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._most = most
 
     def open(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            listening = socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
+            return socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             problem = (
                 f"{self._host} port {self._port} cannot be listened on: {reason}; set 'api.listen' to another address"
             )
             raise ConfigError("the configuration", [problem]) from error
-        return BoundedSocket(listening, self._most)
 
     def close(self) -> None:
         """Nothing is left of it."""

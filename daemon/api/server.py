@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from daemon.api.connections import CLOSING_SECONDS, connection_class
+from daemon.api.connections import CLOSING_SECONDS, BoundedSocket, Connection
+from daemon.api.switch import STOPPING
 from daemon.errors import ConfigError
 from daemon.lifecycle import Worker
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from daemon.api.switch import Switch
 
 START_SECONDS = 10.0
+UNIX_CONNECTIONS = 1024
+TCP_CONNECTIONS = 128
+"""Anybody may open one: they are counted apart from those of the Unix socket, so that they keep nobody from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +61,17 @@ class Server:
         *,
         name: str = "api",
         certificate: Certificate | None = None,
-        max_connections: int = 1024,
+        max_connections: int = UNIX_CONNECTIONS,
     ) -> None:
         self.name = name
         self._listener = listener
         self._certificate = certificate
         self._app = app
-        self._app.state.stopping = False
+        self._app.state.stopping = ""
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=connection_class(max_connections),
+                http=Connection,
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -79,6 +83,7 @@ class Server:
                 ssl_keyfile=None if certificate is None else str(certificate.key),
             )
         )
+        self._max_connections = max_connections
         self._socket: socket.socket | None = None
         self._worker = Worker(name, self._serve)
 
@@ -86,7 +91,7 @@ class Server:
         """Open the socket; ConfigError when it cannot be, with the key to change."""
         if self._certificate is not None:
             self._certificate.check()
-        self._socket = self._listener.open()
+        self._socket = BoundedSocket(self._listener.open(), self._max_connections)
         self._worker.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started and self._worker.alive and time.monotonic() < deadline:
@@ -95,7 +100,7 @@ class Server:
 
     def stop(self) -> None:
         # Whoever waits for something is answered.
-        self._app.state.stopping = True
+        self._app.state.stopping = STOPPING
         self._server.should_exit = True
         self._worker.join()
         if self._socket is not None:

@@ -110,9 +110,9 @@ class Status:
         reasons = self.reasons()
         return schema.HealthAnswer(status="degraded" if reasons else "ok", reasons=reasons)
 
-    def ready(self, *, stopping: bool = False) -> schema.ReadyAnswer:
-        """Whether questions are answered: both stores have to be there."""
-        reason = "the daemon is stopping" if stopping else self._failing() or self._indexer.outage.reason
+    def ready(self, stopping: str = "") -> schema.ReadyAnswer:
+        """Whether questions are answered: both stores have to be there, and nothing may be `stopping` the answers."""
+        reason = stopping or self._failing() or self._indexer.outage.reason
         return schema.ReadyAnswer(status="not ready" if reason else "ready", reason=reason)
 
     def _failing(self) -> str:

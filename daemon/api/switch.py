@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 10.0
 """How long requests that are under way may take to end, before what they ask is taken from under them."""
 WAIT_SECONDS = 0.02
+LOOKED_AT = frozenset({"/health", "/v1/health", "/ready"})
+"""What tells how the daemon is does not wait, for whoever asks would take it that the daemon hangs."""
+STOPPING = "lookaliked is stopping"
+RELOADING = "lookaliked is reading its configuration again"
+"""Why requests that are under way are to end: `state.stopping` of an application, empty while they may go on."""
 
 
 class Switch:
@@ -44,18 +49,21 @@ class Switch:
         with self._lock:
             self._is_held = True
         # Whoever waits for something is answered.
-        self.state.stopping = True
+        self.state.stopping = RELOADING
         try:
             deadline = time.monotonic() + DRAIN_SECONDS
             while self._under_way > own and time.monotonic() < deadline:
                 time.sleep(WAIT_SECONDS)
             yield
         finally:
-            self.state.stopping = False
+            self.state.stopping = ""
             with self._lock:
                 self._is_held = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in LOOKED_AT:
+            await self._app(scope, receive, send)
+            return
         while not self._enter():  # noqa: ASYNC110 - see below
             # No event: each server has a loop of its own.
             await asyncio.sleep(WAIT_SECONDS)

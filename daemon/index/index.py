@@ -88,9 +88,20 @@ class Index:
     def _names(self) -> list[str]:
         return [collection.name for collection in self.collections]
 
-    def close(self) -> None:
+    name = "index"
+
+    def start(self) -> None:
+        """Nothing to begin: connections are made when they are needed."""
+
+    def stop(self) -> None:
+        """Close the connections."""
         self.vectors.close()
         self.mappings.close()
+
+    def check(self) -> None:
+        """Nothing to say: a store that is away is an outage, which ends."""
+
+    # Reading and writing
 
     def recover(self) -> None:
         """Bring both stores in step after a start or an outage: intents, lost vectors, an emptied mapping."""

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 OF_THE_INDEX = ("lock", "*.pid", "valkey", "milvus", "*.damaged-*", "logs", "models")
 OF_THE_CACHE = ("models",)
-"""What lookaliked makes in its directories; what else lies in them is somebody else's."""
+"""What lookaliked makes in its directories."""
+SHOWN = 3
+"""Names of other things that are told."""
 
 
 def plan_removal(places: Places, *, purge: bool, running: bool) -> Plan:
@@ -58,9 +60,9 @@ def _data(places: Places) -> Iterator[Path]:
     own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir}
     for _, sentence in overlaps([folder.path for folder in config.folders], own, config.watch.ignore):
         raise ServiceError(f"nothing is deleted: {sentence}")
-    for directory, names in ((config.data_dir, OF_THE_INDEX), (config.cache_dir, OF_THE_CACHE)):
-        if directory.is_dir():
-            yield from (path for path in sorted(directory.iterdir()) if _matches(path.name, names))
+    for directory, others in _contents(config):
+        if not others:
+            yield from sorted(directory.iterdir())
     if places.credentials.is_dir():
         yield from (path for name in configuration.CREDENTIALS if (path := places.credentials / name).is_file())
     if places.config.is_file():
@@ -72,8 +74,17 @@ def _configuration(places: Places) -> Config:
     return configuration.load(file, environment={}, watching=False)
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _contents(config: Config) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the directories that lookaliked keeps, each with the names in it that are not its own.
+
+    Where there are some, a name like `models` or `logs` may be somebody else's too.
+    """
+    kept: dict[Path, tuple[str, ...]] = {config.data_dir: OF_THE_INDEX}
+    kept[config.cache_dir] = kept.get(config.cache_dir, ()) + OF_THE_CACHE
+    for directory, names in kept.items():
+        if directory.is_dir():
+            found = sorted(path.name for path in directory.iterdir())
+            yield directory, [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in names)]
 
 
 def _emptied(places: Places, *, purge: bool) -> Iterator[Path]:
@@ -87,5 +98,10 @@ def _notices(places: Places, foreign: list[Path], *, purge: bool) -> Iterator[st
     yield from (f"{path} stays: it was not written by install-service" for path in foreign)
     if not purge:
         yield f"configuration, index and cache stay; to delete them too: lookaliked uninstall-service --{places.manager} --purge"
-    elif places.manager == "system":
+        return
+    for directory, others in _contents(_configuration(places)):
+        if others:
+            shown = ", ".join(others[:SHOWN]) + (", ..." if others[SHOWN:] else "")
+            yield f"{directory} stays as it is, for it holds other things too: {shown}"
+    if places.manager == "system":
         yield f"the user and the group {ACCOUNT} stay; to delete them: userdel {ACCOUNT}"

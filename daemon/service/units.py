@@ -41,7 +41,7 @@ class Needs:
 
 
 def rendered(places: Places, needs: Needs) -> dict[Path, str]:
-    """Return every unit file by its path; ServiceError when the command's path cannot stand in one."""
+    """Return every unit file by its path; ServiceError when what it has to name cannot stand in one."""
     files = {}
     for unit in sorted(paths.shipped(places.manager, "systemd").iterdir()):
         text = unit.read_text(encoding="utf-8")
@@ -77,8 +77,6 @@ def _marked(text: str) -> str:
 
 
 def _with_command(text: str, lookaliked: Path) -> str:
-    if not _can_stand(lookaliked):
-        raise ServiceError(f"{lookaliked} cannot be named in a unit of systemd; install lookalike at a plainer path")
     command = f"ExecStart={quoted(lookaliked)} run"
     return re.sub(r"^ExecStart=.*$", lambda _: command, text, flags=re.MULTILINE)
 
@@ -94,7 +92,7 @@ def _drop_in(needs: Needs) -> Iterator[str]:
     if needs.groups:
         yield f"SupplementaryGroups={' '.join(needs.groups)}"
     # A name that cannot stand in a unit is read-only all the same, by ProtectSystem=strict.
-    yield from _paths("ReadOnlyPaths", filter(_can_stand, needs.folders))
+    yield from _paths("ReadOnlyPaths", (folder for folder in needs.folders if str(folder).isprintable()))
     yield from _paths("ReadWritePaths", needs.writable)
 
 
@@ -104,10 +102,11 @@ def _paths(key: str, listed: Iterable[Path]) -> Iterator[str]:
 
 
 def quoted(value: object) -> str:
-    """Return a word of a unit file that means `value`: systemd.syntax(7), and specifiers of systemd.unit(5)."""
+    """Return a word of a unit file that means `value`: systemd.syntax(7), and specifiers of systemd.unit(5).
+
+    ServiceError where there is none: a line's end would begin another setting.
+    """
+    if not str(value).isprintable():
+        raise ServiceError(f"{value} cannot be named in a unit of systemd; choose a plainer path")
     text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return text if re.fullmatch(r"[\w/.=:@%+,-]+", text) else f'"{text}"'
-
-
-def _can_stand(path: Path) -> bool:
-    return str(path).isprintable()

@@ -52,8 +52,11 @@ class Exporter:
         self._index = index
         self._library = library
 
-    def chunks(self, stopped: Callable[[], bool]) -> Iterator[bytes]:
-        """Yield the bytes of an export. Raises StoreUnavailable before the first; after that, the export says why it ends early."""
+    def chunks(self, stopped: Callable[[], str]) -> Iterator[bytes]:
+        """Yield the bytes of an export, to its end or until there is a reason why it is `stopped`.
+
+        Raises StoreUnavailable before the first; after that, the export says why it ends early.
+        """
         writer, totals = FrameWriter(), Totals()
         collections = self._index.collections
         head = self._head(collections)
@@ -61,8 +64,8 @@ class Exporter:
         yield MAGIC + writer.frame(frames.HEAD, head_bytes(head))
         try:
             for kind, payload in self._body(collections, photos, totals):
-                if stopped():
-                    yield writer.frame(frames.STOPPED, stopped_bytes("lookaliked is stopping"))
+                if reason := stopped():
+                    yield writer.frame(frames.STOPPED, stopped_bytes(reason))
                     return
                 yield writer.frame(kind, payload)
         except StoreError as error:

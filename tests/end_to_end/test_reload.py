@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -36,7 +37,10 @@ class Configured:
 
     def write(self, *folders: Path, models: str = "efficientnet-lite0", more: str = "") -> None:
         listed = ", ".join(f"'{folder}'" for folder in folders)
-        self.file.write_text(f"folders: [{listed}]\nmodels: [{models}]\n{more}\n", encoding="utf-8")
+        # At once: it may be read at any moment.
+        whole = self.file.with_suffix(".new")
+        whole.write_text(f"folders: [{listed}]\nmodels: [{models}]\n{more}\n", encoding="utf-8")
+        whole.replace(self.file)
 
     def reload(self, *, status: int = 0) -> dict[str, Any]:
         done = self.one.command("reload", "--json")
@@ -185,6 +189,32 @@ def test_a_signal_does_the_same(configured: Configured, wait_for: Wait) -> None:
     wait_for(lambda: "the configuration was read again: folders" in one.said())
     configured.sync()
     assert configured.found(configured.other / "2.jpg") == [str(configured.other / "2.jpg")]
+
+
+def test_signals_in_a_row_end_with_what_the_file_said_last(configured: Configured, wait_for: Wait) -> None:
+    one = configured.one
+    assert one.process is not None
+    for number in range(5):
+        configured.write(one.folder, more=f"search: {{limit: {10 + number}}}")
+        one.process.send_signal(signal.SIGHUP)
+    configured.write(one.folder, configured.other)
+    one.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(one.status()["folders"]) == 2)
+    assert "the configuration stays as it was" not in one.said()
+
+
+def test_a_signal_is_not_lost_while_an_import_is_running(configured: Configured, wait_for: Wait) -> None:
+    one = configured.one
+    configured.write(one.folder, configured.other)
+    with socket.socket(socket.AF_UNIX) as importing:
+        importing.connect(str(one.socket))
+        importing.sendall(b"POST /v1/import HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wait_for(lambda: "an import is running" in one.command("verify").stderr.decode())
+        assert one.process is not None
+        one.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "the configuration is read again a little later: an import is running" in one.said())
+        assert len(one.status()["folders"]) == 1
+    wait_for(lambda: len(one.status()["folders"]) == 2)
 
 
 def test_a_model_that_cannot_be_used_leaves_the_others_as_they_were(configured: Configured) -> None:

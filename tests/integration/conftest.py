@@ -118,7 +118,7 @@ def drop(index: Index) -> None:
                 client.drop_collection(collection.name, timeout=10)
     for key in index.mappings._redis.scan_iter(match=index.mappings.keys.prefix + b":*", count=1000):
         index.mappings._redis.delete(key)
-    index.close()
+    index.stop()
 
 
 class Photos:

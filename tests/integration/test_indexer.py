@@ -1108,7 +1108,7 @@ def test_what_a_store_refuses_ends_the_indexer_even_with_its_queues_full(
 def own_library(own_stores: Any, encoder: Encoder) -> Iterator[Index]:
     index: Index = own_stores.library(dim=DIM, models=encoder.versions, timeout=2.0)
     yield index
-    index.close()
+    index.stop()
 
 
 @pytest.mark.parametrize("store", ["valkey", "milvus"])

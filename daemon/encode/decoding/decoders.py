@@ -37,10 +37,7 @@ class Limits:
 
 
 class Decoders:
-    """So many decoders, each with one photo at a time; `decode` may be called from any thread, and waits for a free one.
-
-    `limits` may be replaced at any time; it holds for the photos that follow.
-    """
+    """So many decoders, each with one photo at a time; `decode` may be called from any thread, and waits for a free one."""
 
     name = "decoders"
 
@@ -93,7 +90,7 @@ class Decoders:
         status = 0
         for _ in range(ATTEMPTS):
             try:
-                with self._decoder(limits) as decoder:
+                with self._decoder() as decoder:
                     return decoder.decode(data, path, min_side, limits.max_pixels, limits.timeout_seconds)
             except TimedOut as error:
                 seconds = f"{limits.timeout_seconds:g} seconds"
@@ -108,7 +105,7 @@ class Decoders:
         raise PhotoError(path, f"it made its decoder {_how(status)}; the file is damaged, or means harm", "crashed")
 
     @contextlib.contextmanager
-    def _decoder(self, limits: Limits) -> Iterator[Decoder]:
+    def _decoder(self) -> Iterator[Decoder]:
         """Have a decoder that nobody else uses; it is handed on unless it has ended, or has grown."""
         decoder = self._free.get()
         good = False
@@ -121,16 +118,12 @@ class Decoders:
             good = True
             raise
         finally:
-            is_kept = good and decoder is not None and self._is_fit(decoder, limits)
+            is_kept = good and decoder is not None and decoder.memory_bytes < GROWN_BYTES
             if decoder is not None and not is_kept:
                 self._end(decoder)
                 with self._changing:
                     self.replaced += not good
             self._free.put(decoder if is_kept else None)
-
-    @staticmethod
-    def _is_fit(decoder: Decoder, limits: Limits) -> bool:
-        return decoder.memory_bytes < GROWN_BYTES and decoder.allowed_bytes == limits.memory_bytes
 
     def _end(self, decoder: Decoder) -> None:
         with self._changing:

@@ -66,7 +66,6 @@ class Decoder:
 
         DecoderError where the machine has no room for another process.
         """
-        self.allowed_bytes = memory_bytes
         self.memory_bytes = 0
         """What it kept in memory after its last photo."""
         self._ready: tuple[str, ...] | None = None

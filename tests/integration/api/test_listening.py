@@ -235,7 +235,7 @@ def test_clients_that_say_nothing_are_bounded_before_their_handshake_too(
 ) -> None:
     port, context = free_port(), ssl.create_default_context()
     authority.configure_trust(context)
-    with served(TcpListener("127.0.0.1", port, 4), admission(), certificate=certificate):
+    with served(TcpListener("127.0.0.1", port), admission(), certificate=certificate, max_connections=4):
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
         time.sleep(0.2)
         with socket.create_connection(("127.0.0.1", port)) as one_more:

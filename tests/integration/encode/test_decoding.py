@@ -215,19 +215,6 @@ def test_a_decoder_that_has_kept_much_memory_is_replaced(monkeypatch: pytest.Mon
         assert decoders.replaced == 0
 
 
-def test_other_limits_hold_for_the_photos_that_follow() -> None:
-    with pool() as decoders:
-        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
-        decoders.limits = Limits(1000, 30.0, LIMITS.memory_bytes)
-        with pytest.raises(PhotoError, match=r"limits\.max_pixels"):
-            decoders.decode(picture("PNG"), "a.png", min_side=8)
-        before = the_only().pid
-        decoders.limits = Limits(10**8, 30.0, 1024 * MIB)
-        decoders.decode(picture("PNG"), "a.png", min_side=8)
-        decoders.decode(picture("PNG"), "a.png", min_side=8)
-        assert the_only().pid != before
-
-
 def test_decoders_end_with_the_pool_and_there_are_none_after_that() -> None:
     with pool(2) as decoders:
         decoders.decode(picture("PNG"), "a.png", min_side=8)

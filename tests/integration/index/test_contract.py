@@ -149,7 +149,7 @@ def test_a_commit_cut_short_at_any_step_is_finished_by_the_next_start(
     wanted = {"/new.jpg": "new", "/c.jpg": "c", "/c2.jpg": "c", "/m2.jpg": "m", "/o.jpg": "o2"}
     kit.converge(again, photos, wanted)
     kit.assert_in_step(again, photos.expected(wanted))
-    again.close()
+    again.stop()
 
 
 def test_vectors_that_were_lost_are_owed(index: Index, photos: Any, kit: Any) -> None:
@@ -293,7 +293,7 @@ def test_collections_are_loaded_again_after_the_server_was_restarted(own_stores:
     kit.eventually(lambda: _recovers(index))
     kit.converge(index, photos, {"/a.jpg": "a", "/b.jpg": "b"})
     kit.assert_in_step(index, photos.expected({"/a.jpg": "a", "/b.jpg": "b"}))
-    index.close()
+    index.stop()
 
 
 def _recovers(index: Index) -> bool:

@@ -53,7 +53,7 @@ class Library:
     def index(self) -> Iterator[Index]:
         index = self.kit.stores(self.valkey, self.milvus).open(LIBRARY)
         yield index
-        index.close()
+        index.stop()
 
     def recover(self, index: Index) -> None:
         """Do what the daemon does after a start: look after the servers until a recovery succeeds."""

@@ -30,7 +30,7 @@ def own(own_stores: Any) -> Iterator[Index]:
     index: Index = own_stores.library(models=("one",), timeout=1.0)
     index.recover()
     yield index
-    index.close()
+    index.stop()
 
 
 def row(number: int) -> Row:
@@ -243,7 +243,7 @@ def test_the_alias_of_a_model_follows_its_newest_version(stores: Any) -> None:
         vectors.drop(f"{alias}_{version}")
     with vectors._milvus() as client:
         assert not any(name.startswith(alias) for name in client.list_collections(timeout=5))
-    index.close()
+    index.stop()
 
 
 def test_what_an_index_is_built_with_reaches_the_server(stores: Any, index: Index) -> None:

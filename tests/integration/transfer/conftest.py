@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import blake3
@@ -117,13 +117,16 @@ class Library:
         self._build()
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """One life of a daemon."""
+    def running(self, *, importing: bool = False) -> Iterator[None]:
+        """One life of a daemon; when it is `importing`, from before it sees a file until the end, then all that follows is done too."""
         self._build()
         try:
             self.indexer.start()
-            self.watcher.start()
-            yield
+            with self.indexer.importing() if importing else nullcontext():
+                self.watcher.start()
+                yield
+            if importing:
+                self.settle()
         finally:
             self.watcher.stop()
             self.indexer.stop()
@@ -139,7 +142,7 @@ class Library:
         self.kit.eventually(lambda: self.idle() and not self.indexer.collects)
 
     def export(self, library: str = "test") -> bytes:
-        return b"".join(Exporter(self.index, library).chunks(lambda: False))
+        return b"".join(Exporter(self.index, library).chunks(lambda: ""))
 
     def take(self, data: bytes | Iterable[bytes], moved: Sequence[tuple[Path, Path]] = ()) -> Imported:
         chunks = iter([data] if isinstance(data, bytes) else data)

@@ -47,7 +47,7 @@ def test_frames_that_change_places_are_noticed(exported: bytes, untouched: Libra
 
 
 def test_an_export_that_was_cut_off_says_so(untouched: Library) -> None:
-    data = b"".join(Exporter(untouched.index, "test").chunks(lambda: True))
+    data = b"".join(Exporter(untouched.index, "test").chunks(lambda: "lookaliked is stopping"))
     with pytest.raises(ExportError, match="it is not complete, for while it was made: lookaliked is stopping"):
         untouched.take(data)
 

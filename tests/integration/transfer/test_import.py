@@ -57,11 +57,9 @@ def test_an_import_while_a_walk_is_under_way_encodes_nothing_that_it_brings(libr
     copied(here, there)
     extra = write(there, range(100, 104))
     data = library.export()
-    with fresh.running():
-        with fresh.indexer.importing():
-            fresh.kit.eventually(lambda: len(fresh.pending) >= 18)
-            imported = fresh.take(data, [(here, there)])
-        fresh.settle()
+    with fresh.running(importing=True):
+        fresh.kit.eventually(lambda: len(fresh.pending) >= 18)
+        imported = fresh.take(data, [(here, there)])
     assert imported.bound == 14
     assert fresh.asked == len(fresh.models) * len(extra)
     fresh.assert_equals_disk()
@@ -226,13 +224,11 @@ def test_a_file_that_ends_early_is_refused_and_importing_it_whole_completes_it(
     copied(here, there)
     data = library.export()
     ends = [at for at in range(len(data)) if data.startswith(b"VECT", at)]
-    with fresh.running():
-        with fresh.indexer.importing():
-            with pytest.raises(ExportError, match=r"it ends early, after [\d,]+ bytes; 5 of its photos were taken"):
-                fresh.take(data[: ends[2] + 100], [(here, there)])
-            assert fresh.take(data, [(here, there)]).photos == 12
-        fresh.settle()
-        assert fresh.asked == 0
+    with fresh.running(importing=True):
+        with pytest.raises(ExportError, match=r"it ends early, after [\d,]+ bytes; 5 of its photos were taken"):
+            fresh.take(data[: ends[2] + 100], [(here, there)])
+        assert fresh.take(data, [(here, there)]).photos == 12
+    assert fresh.asked == 0
     fresh.assert_equals_disk()
 
 

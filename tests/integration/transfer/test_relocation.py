@@ -81,12 +81,10 @@ def test_files_that_wait_to_be_read_are_not_read_once_they_are_relocated(
 ) -> None:
     read: list[str] = []
     monkeypatch.setattr("daemon.indexer.read_whole", lambda path, _: read.append(path))
-    with moved.running():
-        with moved.indexer.importing():
-            # The bulk is kept waiting, so that all of it waits.
-            moved.kit.eventually(lambda: len(moved.pending) == 14 and not moved.watcher.busy)
-            relocate(moved, tmp_path)
-        moved.settle()
+    # The bulk is kept waiting, so that all of it waits.
+    with moved.running(importing=True):
+        moved.kit.eventually(lambda: len(moved.pending) == 14 and not moved.watcher.busy)
+        relocate(moved, tmp_path)
     assert read == []
     moved.assert_equals_disk()
 

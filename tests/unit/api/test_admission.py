@@ -160,11 +160,3 @@ def test_a_request_that_fails_leaves_its_place() -> None:
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), one.of(unix(0)):
             _ = 1 / 0
-
-
-def test_other_limits_hold_at_once() -> None:
-    one = admission(concurrent=1)
-    with one.of(unix(0)):
-        assert refusal(one, unix(0)) == "overloaded"
-        one.limits = Admitted(2, 1000.0)
-        assert passes(one, unix(0))

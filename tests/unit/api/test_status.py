@@ -259,7 +259,7 @@ def test_a_daemon_is_ready_while_both_stores_are_there(parts: Parts) -> None:
 
 
 def test_a_daemon_that_stops_is_not_ready_and_well(parts: Parts) -> None:
-    assert (parts.status.ready(stopping=True).status, parts.status.health().status) == ("not ready", "ok")
+    assert (parts.status.ready("lookaliked is stopping").status, parts.status.health().status) == ("not ready", "ok")
 
 
 def test_a_daemon_whose_main_thread_hangs_is_failing(parts: Parts) -> None:

@@ -286,15 +286,27 @@ def test_a_purge_leaves_nothing_of_ours(places: Places, folder: Path) -> None:
     assert folder.is_dir()
 
 
-def test_a_purge_leaves_what_is_not_ours(places: Places, folder: Path) -> None:
+def test_a_purge_leaves_a_directory_that_holds_other_things_too(places: Places, folder: Path) -> None:
     install(places, folder)
     fill(places)
-    ours = {places.data_dir / "taxes.pdf", places.cache_dir / "thumbnails", places.config.parent / "notes.txt"}
-    for file in ours:
+    others = [places.data_dir / "taxes.pdf", places.config.parent / "notes.txt"]
+    for file in others:
         file.touch()
     plan = removed(places, purge=True)
-    assert all(file.exists() for file in ours)
-    assert ours.isdisjoint(plan.removals)
+    assert all(file.exists() for file in others)
+    # It may be a model of theirs.
+    assert (places.data_dir / "models" / "clip" / "d").is_file()
+    assert f"{places.data_dir} stays as it is, for it holds other things too: taxes.pdf" in plan.notices
+    assert not places.cache_dir.exists()
+    assert not places.config.exists()
+
+
+def test_one_directory_for_index_and_cache_is_purged_too(places: Places, folder: Path) -> None:
+    install(places, folder)
+    fill(places)
+    places.config.write_text(f"folders: ['{folder}']\ncache_dir: '{places.data_dir}'\n")
+    removed(places, purge=True)
+    assert not places.data_dir.exists()
 
 
 def test_a_purge_reaches_no_photo(places: Places, folder: Path) -> None:

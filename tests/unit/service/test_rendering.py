@@ -74,9 +74,17 @@ def test_a_folder_that_no_unit_can_name_is_left_out() -> None:
     assert lines(files[UNITS / f"{SERVICE}.d" / INSTALLED]) == ["[Service]"]
 
 
-def test_a_command_that_no_unit_can_name_is_refused() -> None:
+@pytest.mark.parametrize(
+    "needs",
+    [
+        Needs(Path("/opt/a\nb/bin/lookaliked"), ()),
+        Needs(PLAIN.lookaliked, (), writable=(Path("/srv/a\nProtectHome=no"),)),
+        Needs(PLAIN.lookaliked, (), variables={"XDG_DATA_HOME": "/srv/a\rUser=root"}),
+    ],
+)
+def test_what_has_to_be_named_and_cannot_be_is_refused(needs: Needs) -> None:
     with pytest.raises(ServiceError, match="plainer path"):
-        rendered(of_the_system(), Needs(Path("/opt/a\nb/bin/lookaliked"), ()))
+        rendered(of_the_system(), needs)
 
 
 @pytest.mark.parametrize(
