@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -29,7 +30,7 @@ with warnings.catch_warnings():
     from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.end_to_end.conftest import Lookalike, Photos
@@ -152,19 +153,13 @@ IN_OPEN, IN_ACCESS = 0x20, 0x1
 """inotify(7)."""
 
 
-class Opened:
-    """Says whether a file has been opened or read by anybody, by the kernel."""
-
-    def __init__(self, path: Path) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        assert libc.inotify_add_watch(self._descriptor, os.fsencode(path), IN_OPEN | IN_ACCESS) > 0
-
-    def __bool__(self) -> bool:
-        try:
-            return bool(os.read(self._descriptor, 4096))
-        except BlockingIOError:
-            return False
+@contextlib.contextmanager
+def noticing(path: Path) -> Iterator[Callable[[], bool]]:
+    """Yield what says whether the file has been opened or read by anybody, by the kernel."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as events:
+        assert libc.inotify_add_watch(events.fileno(), os.fsencode(path), IN_OPEN | IN_ACCESS) > 0
+        yield lambda: bool(events.read(4096))
 
 
 def test_no_request_makes_the_daemon_open_a_file_that_it_names(
@@ -173,20 +168,20 @@ def test_no_request_makes_the_daemon_open_a_file_that_it_names(
     secret = photos.write(tmp_path / "secret.jpg", 77)
     link = tmp_path / "link.jpg"
     link.symlink_to(secret)
-    opened = Opened(secret)
-    for path in (secret, link, tmp_path / "here" / ".." / "secret.jpg"):
-        named = {"path": str(path)}
-        for target, body in (
-            ("/v1/search", named),
-            ("/v1/search", {"terms": [named]}),
-            ("/v1/sync?timeout=1", named),
-            ("/v1/failures/retry", named),
-            ("/v1/deletions/approve", {"folder": str(path)}),
-            ("/v1/relocate", {"from": str(path), "to": str(path)}),
-            ("/v1/relocate", {"from": str(tmp_path), "to": str(tmp_path / "other")}),
-        ):
-            assert interface.status("POST", target, body) < 500, (target, body)
-        assert interface.status("GET", f"/v1/failures?path={path}") < 500
-    assert not opened
-    assert secret.read_bytes()
-    assert opened, "it would have been noticed"
+    with noticing(secret) as opened:
+        for path in (secret, link, tmp_path / "here" / ".." / "secret.jpg"):
+            named = {"path": str(path)}
+            for target, body in (
+                ("/v1/search", named),
+                ("/v1/search", {"terms": [named]}),
+                ("/v1/sync?timeout=1", named),
+                ("/v1/failures/retry", named),
+                ("/v1/deletions/approve", {"folder": str(path)}),
+                ("/v1/relocate", {"from": str(path), "to": str(path)}),
+                ("/v1/relocate", {"from": str(tmp_path), "to": str(tmp_path / "other")}),
+            ):
+                assert interface.status("POST", target, body) < 500, (target, body)
+            assert interface.status("GET", f"/v1/failures?path={path}") < 500
+        assert not opened()
+        assert secret.read_bytes()
+        assert opened(), "it would have been noticed"
