@@ -13,6 +13,7 @@ from rich.console import Console
 import daemon
 from daemon import config as configuration
 from daemon import paths
+from daemon.allocator import keep_freed_memory
 from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
 from daemon.console import standard_error
@@ -121,6 +122,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     """Return the exit status of a daemon's whole life."""
     # A watchdog ends a daemon that hangs by SIGABRT: where each of its threads was is then in the log.
     faulthandler.enable()
+    keep_freed_memory()
     form = logs.begin("auto", console)
     catalogue = own_catalogue(_in_place(file))
     try:

@@ -14,6 +14,7 @@ import sys
 
 from PIL import ExifTags, Image, ImageCms  # noqa: F401 - imported late by convert(), when no file can be opened any more
 
+from daemon.allocator import keep_freed_memory
 from daemon.encode.decoding.confinement import confine
 from daemon.encode.decoding.protocol import (
     CONFINEMENTS,
@@ -39,6 +40,7 @@ def main() -> None:
     """Serve until the socket is closed."""
     # A service manager tells every process of a service to end; the daemon decides when.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_freed_memory()
     connection = socket.socket(fileno=0)
     rehearse()
     # Afterwards no file can be opened.
