@@ -287,7 +287,7 @@ class Daemon:
             self._signalled.release()
 
     def _wait_for_turn(self) -> None:
-        while (self._reloading.locked() or self._turns.holder) and not self._is_stopping:
+        while (self._reloading.locked() or not self._turns.are_free) and not self._is_stopping:
             time.sleep(TICK_SECONDS)
 
     # Building

@@ -69,19 +69,22 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.holder = ""
-        """What has the turn, as a sentence begins; empty when nothing has."""
+        self._holder = ""
+
+    @property
+    def are_free(self) -> bool:
+        """Whether nothing has the turn now."""
+        return not self._lock.locked()
 
     @contextlib.contextmanager
     def take(self, what: str) -> Iterator[None]:
         """Hold the turn for `what`, as a sentence begins; QueryError when something else has it."""
         if not self._lock.acquire(blocking=False):
-            raise QueryError("busy", f"{self.holder} is running; try again when it is done")
-        self.holder = what
+            raise QueryError("busy", f"{self._holder} is running; try again when it is done")
+        self._holder = what
         try:
             yield
         finally:
-            self.holder = ""
             self._lock.release()
 
 

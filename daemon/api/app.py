@@ -95,7 +95,7 @@ def build(
     Without an admission of its own, the daemon's user and root are let in, over a Unix socket.
     """
     routes = _Routes(queries, status, upkeep, verifier, max_bytes, default_limit)
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/v1/search", routes.search, methods=["POST"]),
             Route("/v1/status", routes.status, methods=["GET"]),
@@ -130,6 +130,8 @@ def build(
             Exception: _unexpected,
         },
     )
+    application.state.stopping = ""
+    return application
 
 
 class _Admitting:
@@ -188,7 +190,7 @@ class _Routes:
         return _respond(answer, 503 if answer.status == "failing" else 200)
 
     async def ready(self, request: Request) -> Response:
-        answer = self._status.ready(getattr(request.app.state, "stopping", ""))
+        answer = self._status.ready(request.app.state.stopping)
         return _respond(answer, 200 if answer.status == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:

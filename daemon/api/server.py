@@ -67,7 +67,6 @@ class Server:
         self._listener = listener
         self._certificate = certificate
         self._app = app
-        self._app.state.stopping = ""
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

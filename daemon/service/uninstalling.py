@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from daemon.config import Config
     from daemon.service.places import Places
 
+    Contents = tuple[Path, list[str]]
+
 OF_THE_INDEX = ("lock", "*.pid", "valkey", "milvus", "*.damaged-*", "logs", "models")
 OF_THE_CACHE = ("models",)
 """What lookaliked makes in its directories."""
@@ -30,17 +32,19 @@ def plan_removal(places: Places, *, purge: bool, running: bool) -> Plan:
     """Return what would be done; ServiceError where there is nothing to do, or where a purge could reach photos."""
     found = list(units.installed(places))
     own = [path for path in found if units.is_ours(path)]
-    data = list(_data(places)) if purge else []
+    config = _configuration(places) if purge else None
+    kept = list(_contents(config)) if config else []
+    data = list(_data(places, config, kept)) if config else []
     if not found and not data:
         raise ServiceError(f"no service is installed in {places.units}")
     return Plan(
         # A service that came another way, as from a distribution's package, is not ours to stop.
         first=tuple(_stopping(places, running=running)) if own else (),
-        unused=_configuration(places).data_dir if data else None,
+        unused=config.data_dir if config and data else None,
         removals=(*own, *data),
-        emptied=tuple(_emptied(places, purge=purge)),
+        emptied=tuple(_emptied(places, config)),
         commands=(Command((*places.systemctl, "daemon-reload")),) if running else (),
-        notices=tuple(_notices(places, [path for path in found if path not in own], purge=purge)),
+        notices=tuple(_notices(places, [path for path in found if path not in own], kept, purge=purge)),
     )
 
 
@@ -54,13 +58,12 @@ def _stopping(places: Places, *, running: bool) -> Iterator[Command]:
         yield Command((*places.systemctl, "clean", "--what=runtime", SERVICE), optional=True)
 
 
-def _data(places: Places) -> Iterator[Path]:
+def _data(places: Places, config: Config, kept: list[Contents]) -> Iterator[Path]:
     """Yield everything that a purge would delete; ServiceError where that lies below a watched folder, or around one."""
-    config = _configuration(places)
     own = {"data_dir": config.data_dir, "cache_dir": config.cache_dir}
     for _, sentence in overlaps([folder.path for folder in config.folders], own, config.watch.ignore):
         raise ServiceError(f"nothing is deleted: {sentence}")
-    for directory, others in _contents(config):
+    for directory, others in kept:
         if not others:
             yield from sorted(directory.iterdir())
     if places.credentials.is_dir():
@@ -74,32 +77,31 @@ def _configuration(places: Places) -> Config:
     return configuration.load(file, environment={}, watching=False)
 
 
-def _contents(config: Config) -> Iterator[tuple[Path, list[str]]]:
+def _contents(config: Config) -> Iterator[Contents]:
     """Yield the directories that lookaliked keeps, each with the names in it that are not its own.
 
     Where there are some, a name like `models` or `logs` may be somebody else's too.
     """
-    kept: dict[Path, tuple[str, ...]] = {config.data_dir: OF_THE_INDEX}
-    kept[config.cache_dir] = kept.get(config.cache_dir, ()) + OF_THE_CACHE
-    for directory, names in kept.items():
+    own: dict[Path, tuple[str, ...]] = {config.data_dir: OF_THE_INDEX}
+    own[config.cache_dir] = own.get(config.cache_dir, ()) + OF_THE_CACHE
+    for directory, names in own.items():
         if directory.is_dir():
             found = sorted(path.name for path in directory.iterdir())
             yield directory, [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in names)]
 
 
-def _emptied(places: Places, *, purge: bool) -> Iterator[Path]:
+def _emptied(places: Places, config: Config | None) -> Iterator[Path]:
     yield from (places.units / f"{name}.d" for name in (SERVICE, SOCKET))
-    if purge:
-        config = _configuration(places)
+    if config:
         yield from (config.data_dir, config.cache_dir, places.credentials, places.config.parent)
 
 
-def _notices(places: Places, foreign: list[Path], *, purge: bool) -> Iterator[str]:
+def _notices(places: Places, foreign: list[Path], kept: list[Contents], *, purge: bool) -> Iterator[str]:
     yield from (f"{path} stays: it was not written by install-service" for path in foreign)
     if not purge:
         yield f"configuration, index and cache stay; to delete them too: lookaliked uninstall-service --{places.manager} --purge"
         return
-    for directory, others in _contents(_configuration(places)):
+    for directory, others in kept:
         if others:
             shown = ", ".join(others[:SHOWN]) + (", ..." if others[SHOWN:] else "")
             yield f"{directory} stays as it is, for it holds other things too: {shown}"

@@ -38,12 +38,6 @@ GRACE_SECONDS = 2.0
 """How much later than its own alarm a decoder is ended from here: it may be stopped, or wait for a disk."""
 MAX_SIDE = 2**31 - 1
 COMMAND = (sys.executable, "-I", "-m", "daemon.encode.decoding.worker")
-ENVIRONMENT = {
-    "LC_ALL": "C.UTF-8",
-    # One thread decodes; a pool of BLAS threads would only take address space.
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}
 _FORMAT = re.compile(r"[A-Za-z0-9_+.-]{1,32}")
 _TAKEN_AT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)?")
 
@@ -91,7 +85,8 @@ class Decoder:
                 stderr=subprocess.DEVNULL,
                 # What is typed at a terminal is meant for the daemon, which finishes its work.
                 process_group=0,
-                env=ENVIRONMENT,
+                # One thread decodes; a pool of BLAS threads would only take address space.
+                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
             )
         except OSError as error:
             ours.close()

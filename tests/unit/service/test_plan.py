@@ -289,15 +289,17 @@ def test_a_purge_leaves_nothing_of_ours(places: Places, folder: Path) -> None:
 def test_a_purge_leaves_a_directory_that_holds_other_things_too(places: Places, folder: Path) -> None:
     install(places, folder)
     fill(places)
-    others = [places.data_dir / "taxes.pdf", places.config.parent / "notes.txt"]
+    others = {places.data_dir / "taxes.pdf", places.cache_dir / "thumbnails", places.config.parent / "notes.txt"}
     for file in others:
         file.touch()
     plan = removed(places, purge=True)
     assert all(file.exists() for file in others)
-    # It may be a model of theirs.
+    assert others.isdisjoint(plan.removals)
+    # They may be models of theirs.
     assert (places.data_dir / "models" / "clip" / "d").is_file()
+    assert (places.cache_dir / "models" / "m").is_dir()
     assert f"{places.data_dir} stays as it is, for it holds other things too: taxes.pdf" in plan.notices
-    assert not places.cache_dir.exists()
+    assert f"{places.cache_dir} stays as it is, for it holds other things too: thumbnails" in plan.notices
     assert not places.config.exists()
 
 
