@@ -1,10 +1,11 @@
 # Boots systemd as process 1 of namespaces of its own, over a copy-on-write view of this machine: what it writes is in memory, and gone with it.
 #
-# Called as: unshare --mount --pid --uts --ipc --net --cgroup --fork --kill-child bash boot.sh DIRECTORY PREFIX SOURCE PYTHON
+# Called as: unshare --mount --pid --uts --ipc --net --cgroup --fork --kill-child bash boot.sh DIRECTORY PREFIX SOURCE PYTHON [NEWER]
 # PREFIX (the environment that runs the tests) is seen as /opt/lookalike, SOURCE (the checkout) as /opt/source: places that every
-# user may enter. PYTHON, which the environment was made of, stays where it is, and every user may enter that too.
+# user may enter. PYTHON, which the environment was made of, stays where it is, and every user may enter that too. What is in NEWER
+# lies over what this machine has: another systemd than its own.
 set -euo pipefail
-directory=$1 prefix=$2 source=$3 python=$4
+directory=$1 prefix=$2 source=$3 python=$4 newer=${5:-}
 
 mount -t tmpfs tmpfs "$directory"
 cd "$directory"
@@ -12,7 +13,10 @@ over() {
     mkdir -p "layers/$1/upper" "layers/$1/work" "$3"
     mount -t overlay overlay -o "lowerdir=$2,upperdir=layers/$1/upper,workdir=layers/$1/work" "$3"
 }
-over root / root
+mkdir layers layers/newer
+# A layer may not lie within another, so this one is copied out of it.
+[ -z "$newer" ] || cp --archive "$newer/." layers/newer
+over root layers/newer:/ root
 over prefix "$prefix" root/opt/lookalike
 over source "$source" root/opt/source
 while [ "$python" != / ]; do

@@ -55,20 +55,25 @@ def _cgroup_root() -> Path | None:
 
 
 class Machine:
-    """A booted systemd; `run` executes in it as root, `place` is a path of it seen from outside."""
+    """A booted systemd; `run` executes in it as root, `place` is a path of it seen from outside.
 
-    def __init__(self) -> None:
+    It is this machine's own systemd, or what is unpacked in the directory `newer`.
+    """
+
+    def __init__(self, newer: Path | None = None) -> None:
+        self._newer = [] if newer is None else [newer]
         self._directory = Path(tempfile.mkdtemp(prefix="machine-"))
         cgroup_root = _cgroup_root()
         assert cgroup_root is not None
         self._cgroup = cgroup_root / f"lookalike-test-{os.getpid()}"
         self._outer: subprocess.Popen[bytes] | None = None
         self._pid = 0
+        self.version = 0
 
     def boot(self) -> None:
         self._cgroup.mkdir()
         script = 'echo $$ > "$0/cgroup.procs"; exec unshare "$@"'
-        places = (BOOT, self._directory, sys.prefix, ROOT, sys.base_prefix)
+        places = (BOOT, self._directory, sys.prefix, ROOT, sys.base_prefix, *self._newer)
         arguments = [*NAMESPACES, "--fork", "--kill-child", "bash", *map(str, places)]
         with (self._directory.with_suffix(".log")).open("wb") as log:
             self._outer = subprocess.Popen(
@@ -80,6 +85,7 @@ class Machine:
             assert self._outer.poll() is None, f"systemd did not boot: {said}"
             assert time.monotonic() < deadline, f"systemd did not boot in time: {said}"
             time.sleep(0.1)
+        self.version = int(self.run("systemctl", "--version").stdout.split()[1])
         self._move_in()
 
     def shut_down(self) -> None:
@@ -151,7 +157,7 @@ class Machine:
         if not self._pid:
             assert self._outer is not None
             children = psutil.Process(self._outer.pid).children()
-            if not children or children[0].exe() != os.path.realpath(SYSTEMD):
+            if not children or Path(children[0].exe()).name != Path(SYSTEMD).name:
                 return False
             self._pid = children[0].pid
         state = self.run("systemctl", "is-system-running", check=False).stdout.strip()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 from skimage import data
 
+from daemon.service.installing import BACK_OFF_VERSION
 from tests.integration.service.machine import PREFIX, Machine, obstacle
+from tests.integration.service.test_units import WORST_EXPOSURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,12 +35,18 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return value
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+NEWER = "NEWER_SYSTEMD"
+"""The environment variable that names a directory with the files of a systemd, unpacked by .ci/newer-systemd."""
+
+
+@pytest.fixture(scope="module", params=[None, NEWER], ids=["systemd as installed", "newer systemd"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with photos in /srv/photos, which everybody may read, and the users ann and bob."""
     if reason := obstacle():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"systemd cannot be booted here: {reason}")
-    machine = Machine()
+    if request.param == NEWER and NEWER not in os.environ:
+        pytest.skip(f"{NEWER} is not set: .ci/newer-systemd unpacks one")
+    machine = Machine(Path(os.environ[NEWER]) if request.param == NEWER else None)
     try:
         machine.boot()
         for user in ("ann", "bob"):
@@ -128,6 +137,14 @@ def test_an_installed_service_indexes_and_answers_with_every_part_confined(machi
         assert machine.run("cat", f"/proc/{process}/net/tcp").stdout.count("\n") == 1
 
 
+def test_what_is_installed_is_clean_and_safe_by_systemd_s_own_word(service: Machine) -> None:
+    verified = service.run("systemd-analyze", "verify", "--recursive-errors=yes", f"/etc/systemd/system/{SERVICE}")
+    assert verified.stdout + verified.stderr == ""
+    has_back_off = service.place(f"{DROP_INS}/restart-back-off.conf").exists()
+    assert has_back_off == (service.version >= BACK_OFF_VERSION)
+    service.run("systemd-analyze", "security", "--no-pager", f"--threshold={WORST_EXPOSURE}", SERVICE)
+
+
 def test_decoders_confine_themselves_further_within_the_sandbox(service: Machine) -> None:
     # The walk at the start decodes; the units' own filter must let them set theirs.
     filters = int(status_of(service, main_process(service))["Seccomp_filters"])
@@ -206,6 +223,26 @@ def test_a_daemon_that_is_killed_is_started_again_with_stores_of_its_own(service
     up_to_date(service)
     assert set(before).isdisjoint(processes(service))
     assert found(service, "/srv/photos/coffee.png")[0] == "/srv/photos/coffee.png"
+
+
+def test_the_pause_before_a_restart_grows_with_each(service: Machine) -> None:
+    if service.version < BACK_OFF_VERSION:
+        pytest.skip(f"systemd {service.version} knows no RestartSteps=")
+    service.run("systemctl", "restart", SERVICE)
+    pauses = []
+    for _ in range(3):
+        up_to_date(service)
+        before = main_process(service)
+        killed = time.monotonic()
+        service.run("kill", "-9", str(before))
+        eventually(lambda: main_process(service) not in (0, before), "started again")  # noqa: B023
+        pauses.append(time.monotonic() - killed)
+    # From RestartSec= on, which is a second here, by equal factors to RestartMaxDelaySec=.
+    for step, pause in enumerate(pauses):
+        assert 300 ** (step / 8) <= pause < 300 ** ((step + 1) / 8), pauses
+    assert service.show(SERVICE, "NRestarts")["NRestarts"] == "3"
+    service.run("systemctl", "reset-failed", SERVICE)
+    assert service.show(SERVICE, "NRestarts")["NRestarts"] == "0"
 
 
 def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(service: Machine) -> None:
