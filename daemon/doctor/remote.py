@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from daemon.doctor.finding import Finding, ok, problem, warning
-from daemon.errors import StoreError
+from daemon.errors import StoreError, StoreRefused, StoreUnavailable
 from daemon.index.keys import Keys
 from daemon.index.mappings import Mappings
 from daemon.index.vectors import Vectors
@@ -98,9 +98,11 @@ def milvus_findings(uri: str, token: str, *, timeout_seconds: float) -> Iterator
     try:
         with closing(Vectors(uri, token=token, timeout_seconds=timeout_seconds)) as vectors:
             version = vectors.server_version()
-    except StoreError as error:
-        hint = "" if token else "; one that asks for a token takes it from LOOKALIKE_MILVUS_TOKEN"
-        yield problem(f"{error}; start it, or correct milvus.uri and milvus.token{hint}", *_to_milvus(uri), _LISTENING)
+    except StoreRefused as error:
+        yield problem(str(error), *_to_milvus(uri))
+        return
+    except StoreUnavailable as error:
+        yield problem(f"{error}; start it, or correct milvus.uri", *_to_milvus(uri), _LISTENING)
         return
     if is_older(version, OLDEST_MILVUS):
         yield problem(

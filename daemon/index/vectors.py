@@ -53,6 +53,11 @@ INDEXES: dict[str, dict[str, Any]] = {
     "HNSW": {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}},
 }
 
+LEAST_EF, MOST_EF = 200, 32_768
+"""Candidates that a search through HNSW's graph keeps: four for each photo that is wanted. Of 30,000 vectors of 1,280 floats in 600
+clusters, a server's own choice finds 0.90 of the nearest hundred and 0.85 of the nearest thousand, and this one 0.96 and 0.99, in
+10 ms instead of 6 and 34 instead of 17. The most is that of Milvus."""
+
 CANNOT_CONNECT, NOT_FOUND, NOT_LOADED = 2, 100, 101
 """Codes of a MilvusException: the server is away; the collection was dropped, or not made yet; it was not loaded since the
 server started."""
@@ -271,9 +276,22 @@ class Vectors:
         """Return the `limit` nearest photos to a vector [dim], best first."""
         with self._milvus("search") as client:
             hits = client.search(
-                collection, data=[vector], limit=limit, output_fields=["id"], consistency_level="Session", **self._call
+                collection,
+                data=[vector],
+                limit=limit,
+                output_fields=["id"],
+                search_params={"params": self._search_params(limit)},
+                consistency_level="Session",
+                **self._call,
             )[0]
             return [Hit(int(hit["id"]), float(hit["distance"])) for hit in hits]
+
+    def _search_params(self, limit: int) -> dict[str, int]:
+        if self._index == "HNSW":
+            return {"ef": min(max(LEAST_EF, 4 * limit), MOST_EF)}
+        if self._index == "IVF_FLAT":
+            return {"nprobe": int(INDEXES["IVF_FLAT"]["params"]["nlist"])}
+        return {}
 
     def get(self, collection: str, photo: int) -> NDArray[np.float32] | None:
         """Return the stored vector [dim] of a photo, or None."""
@@ -361,6 +379,10 @@ class Vectors:
 
         if CLOSED_CHANNEL in str(error):
             return StoreUnavailable("Milvus", self.url, "cannot be reached")
+        # Of a call whose connection is made anew first, pymilvus says no more than that there is none.
+        for answered in (error, error.__cause__):
+            if isinstance(answered, grpc.Call) and (reason := self._unwelcome(answered)):
+                return StoreRefused("Milvus", self.url, reason)
         # pymilvus gives up retrying with gRPC's code in the place of Milvus's.
         if isinstance(error, grpc.RpcError | grpc.FutureTimeoutError | OSError) or isinstance(
             getattr(error, "code", None), grpc.StatusCode
@@ -372,6 +394,16 @@ class Vectors:
             return StoreUnavailable("Milvus", self.url, reason)
         said = error.message.strip().splitlines() or [f"error {error.code}"]
         return StoreRefused("Milvus", self.url, f"refuses a call: {said[0]}")
+
+    def _unwelcome(self, call: Any) -> str | None:
+        """Return why the server does nothing for whoever has this token; None when that is not what it says."""
+        import grpc  # noqa: PLC0415
+
+        if call.code() == grpc.StatusCode.UNAUTHENTICATED:
+            return f"{'refuses the token; check' if self._token else 'asks for a token; set'} milvus.token or LOOKALIKE_MILVUS_TOKEN"
+        if call.code() == grpc.StatusCode.PERMISSION_DENIED:
+            return f"forbids a call to the user of milvus.token: {call.details()}"
+        return None
 
 
 def _reason_to_wait(error: Any) -> str | None:

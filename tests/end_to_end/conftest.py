@@ -66,6 +66,8 @@ class Lookalike:
     cache: Path
     folder: Path = field(init=False)
     log: Path = field(init=False)
+    before: list[str] = field(default_factory=list)
+    """What the daemon's command is put behind."""
     process: subprocess.Popen[bytes] | None = None
     children: list[psutil.Process] = field(default_factory=list)
 
@@ -96,7 +98,11 @@ class Lookalike:
     def daemon(self, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
         """Run lookaliked to its end."""
         return subprocess.run(
-            [BIN / "lookaliked", *arguments], env=self.environment, capture_output=True, timeout=100, check=False
+            [*self.before, BIN / "lookaliked", *arguments],
+            env=self.environment,
+            capture_output=True,
+            timeout=100,
+            check=False,
         )
 
     def once(self) -> subprocess.CompletedProcess[bytes]:
@@ -106,7 +112,7 @@ class Lookalike:
         """Start the daemon in the background, with one model where nothing is said, and return when it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "lookaliked", "run", *(arguments or (self.folder, *ONE_MODEL))],
+                [*self.before, BIN / "lookaliked", "run", *(arguments or (self.folder, *ONE_MODEL))],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

@@ -281,6 +281,25 @@ def test_every_index_and_metric_finds_a_vector_by_itself(stores: Any, kind: str,
     vectors.close()
 
 
+def test_the_nearest_hundred_are_found_through_a_graph_too(stores: Any) -> None:
+    vectors = Vectors(stores.milvus.url, embedded=True, index="HNSW", timeout_seconds=60)
+    vectors.ensure("graph", dim=128, metric="cosine")
+    random = np.random.default_rng(0).normal(size=(10_000, 128)).astype(np.float32)
+    random /= np.linalg.norm(random, axis=1, keepdims=True)
+    for start in (0, 5000):
+        part = enumerate(random[start : start + 5000], start)
+        vectors.upsert("graph", [Row(number, vector, 0, 1, 1) for number, vector in part])
+    vectors.flush()
+    found = 0
+    for number in range(0, 10_000, 500):
+        nearest = np.argsort(-(random @ random[number]))[:100]
+        found += len({hit.id for hit in vectors.search("graph", random[number], 100)} & set(nearest.tolist()))
+    # With a server's own choice of candidates: 0.957.
+    assert found / 2000 >= 0.99
+    vectors.drop("graph")
+    vectors.close()
+
+
 def test_more_rows_than_one_flush_are_all_there(index: Index) -> None:
     name = index.collections[0].name
     for start in range(0, 1200, 300):
