@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 BIN = Path(sys.executable).parent
 REDIS_PORT = 6379
 PASSWORD = "hunter2"
+USER = "ann:" + PASSWORD
+"""The token of a user of Milvus who may do what the page on installation says is needed, and nothing else."""
+INSTALLATION = Path(__file__).parents[2] / "docs" / "installation.md"
+GRANTED_SECONDS = 2.0
+"""Milvus keeps what a user may do for so long before it looks again."""
 LOADING_SECONDS = 100.0
 """A Milvus that crashed takes half a minute to find out that its former self is gone, and loads no collection before."""
 
@@ -85,13 +92,31 @@ def servers() -> Iterator[Servers]:
     servers = Servers(Path(tempfile.mkdtemp(prefix="servers-")))
     try:
         servers.start()
+        introduce_user(servers)
         yield servers
     finally:
         servers.close()
         shutil.rmtree(servers.directory, ignore_errors=True)
 
 
-def configured(one: Any, servers: Servers, *, password: str = PASSWORD, token: str = TOKEN) -> Path:
+def privileges() -> Iterator[tuple[str, str]]:
+    """Yield each privilege that the page names, behind the kind of object that it is of."""
+    (sentence,) = re.findall(r"needs the privileges (.*?\(Collection\))", INSTALLATION.read_text(), flags=re.DOTALL)
+    for names, kind in re.findall(r"([^()]+)\((\w+)\)", sentence):
+        yield from ((kind, name) for name in re.findall(r"`(\w+)`", names))
+
+
+def introduce_user(servers: Servers) -> None:
+    with closing(MilvusClient(uri=servers.milvus.url, token=TOKEN)) as client:
+        client.create_user("ann", PASSWORD)
+        client.create_role("indexer")
+        for kind, name in privileges():
+            client.grant_privilege("indexer", kind, name, "*")
+        client.grant_role("ann", "indexer")
+    time.sleep(GRANTED_SECONDS)
+
+
+def configured(one: Any, servers: Servers, *, password: str = PASSWORD, token: str = USER) -> Path:
     """Write the configuration of a library of its own in these servers, and have the daemon where it reaches them."""
     one.before = servers.milvus.entering()
     file: Path = one.root / "lookalike.yaml"
@@ -155,7 +180,7 @@ def test_doctor_finds_both_servers_well(lookalike: Any, servers: Servers) -> Non
     ("wrong", "words"),
     [
         ({"password": "other"}, "refuses the password; check redis.url"),
-        ({"token": "root:other"}, "refuses the token; check milvus.token"),
+        ({"token": "ann:other"}, "refuses the token; check milvus.token"),
         ({"token": ""}, "asks for a token; set milvus.token"),
     ],
     ids=["password", "token", "no token"],
@@ -170,16 +195,12 @@ def test_a_secret_that_is_wrong_is_told_as_that(
 
 
 def test_a_user_of_milvus_who_may_not_write_is_told_what_is_missing(servers: Servers) -> None:
-    client = MilvusClient(uri=servers.milvus.url, token=TOKEN)
-    client.create_user("ann", PASSWORD)
-    client.close()
-    with (
-        closing(Vectors(servers.milvus.url, token=f"ann:{PASSWORD}")) as vectors,
-        pytest.raises(StoreRefused) as caught,
-    ):
-        vectors.ensure("anns", dim=8, metric="cosine")
-    assert "forbids a call to the user of milvus.token: PrivilegeCreateCollection" in str(caught.value)
-    assert PASSWORD not in str(caught.value)
+    with closing(MilvusClient(uri=servers.milvus.url, token=TOKEN)) as client:
+        client.create_user("bob", PASSWORD)
+    with closing(Vectors(servers.milvus.url, token=f"bob:{PASSWORD}")) as vectors, pytest.raises(StoreRefused) as said:
+        vectors.ensure("bobs", dim=8, metric="cosine")
+    assert "forbids a call to the user of milvus.token: PrivilegeCreateCollection" in str(said.value)
+    assert PASSWORD not in str(said.value)
 
 
 def test_a_library_goes_from_the_embedded_stores_to_servers_and_back(
