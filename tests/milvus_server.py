@@ -25,7 +25,9 @@ TOKEN = "root:Milvus"
 """What a new server knows its first user by."""
 ADDRESS = f"http://127.0.0.1:{PORT}"
 START_SECONDS = 120.0
-ENDING_TOGETHER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL")
+"""A process that ends when whoever started it does. It stands behind a change of user, which would undo it."""
+TAKING_ALONG = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 """A process that ends takes along what it started."""
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
@@ -37,7 +39,7 @@ def obstacle() -> str:
     missing = [name for name in ("unshare", "nsenter", "setpriv") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} is not installed"
-    refused = subprocess.run([*_apart(), *ENDING_TOGETHER, "true"], capture_output=True, check=False).returncode
+    refused = subprocess.run([*_apart(), *TAKING_ALONG, "true"], capture_output=True, check=False).returncode
     return "the kernel gives this user no namespaces" if refused else ""
 
 
@@ -59,11 +61,11 @@ class MilvusServer:
         """Start it, in the network that it had before, and return when it answers."""
         self._directory.mkdir(parents=True, exist_ok=True)
         if self._network is None:
-            self._network = self._run(_apart(), "network", self._socket)
+            self._network = self._run([*_apart(), *WITH_THE_TESTS], "network", self._socket)
             self._await(self._socket, self._network)
         started = self._directory / "started"
         started.unlink(missing_ok=True)
-        self._server = self._run([*self.entering(), *ENDING_TOGETHER], "server", self._directory, started)
+        self._server = self._run([*self.entering(), *TAKING_ALONG], "server", self._directory, started)
         self._await(started, self._server)
 
     def crash(self) -> None:
@@ -83,11 +85,11 @@ class MilvusServer:
         """Return what a command is put behind for it to find the server at ADDRESS."""
         assert self._network is not None
         become = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        return ["nsenter", f"--target={self._network.pid}", *become, "--net", "--"]
+        return ["nsenter", f"--target={self._network.pid}", *become, "--net", *WITH_THE_TESTS]
 
     def _run(self, before: list[str], *arguments: str | Path) -> subprocess.Popen[bytes]:
-        """Run a function of this module, to be ended with the tests."""
-        command = [*before, "setpriv", "--pdeathsig", "KILL", sys.executable, "-m", __name__, *arguments]
+        """Run a function of this module."""
+        command = [*before, sys.executable, "-m", __name__, *arguments]
         with (self._directory / "log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 
