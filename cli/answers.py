@@ -214,7 +214,7 @@ class Difference(TypedDict):
 
 
 class VerifyAnswer(TypedDict):
-    """The answer to POST /v1/verify; `differences` are what is left after mending, `sampled` is 0 unless deep.
+    """The answer to POST /v1/verify; `differences` are what is left after mending, or of that `at_least`, `sampled` is 0 unless deep.
 
     `pending` are suspicions that could not be decided while their files were waiting for their turn.
     """
@@ -229,6 +229,7 @@ class VerifyAnswer(TypedDict):
     sampled: int
     pending: NotRequired[int]
     differences: list[Difference]
+    at_least: NotRequired[bool]
     repaired: bool
     mended: int
 

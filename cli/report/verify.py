@@ -24,6 +24,8 @@ def verify_lines(answer: VerifyAnswer) -> list[str]:
 def _found(answer: VerifyAnswer) -> str:
     differences = sum(difference["count"] for difference in answer["differences"])
     left = count(differences, "difference") if differences else "no difference"
+    if differences and answer.get("at_least"):
+        left = f"at least {left}"
     return f"{answer['mended']:,} mended, {left} left" if answer["repaired"] else left
 
 

@@ -294,6 +294,8 @@ class VerifyAnswer(Answer):
     pending: int
     """Suspicions that could not be decided, since their files were still waiting for their turn."""
     differences: list[Difference]
+    at_least: bool
+    """Whether there may be more: not all that was suspected was looked at."""
     repaired: bool
     mended: int
 

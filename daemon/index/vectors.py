@@ -32,6 +32,8 @@ FLUSH_ROWS = 512
 ID_PAGE = 16_384
 """The most that Milvus gives at once."""
 LOAD_POLL_SECONDS = 0.02
+OPENING_SECONDS = 600.0
+"""How long the embedded server may take to open a collection: it reads all of it, 2.6 GB for 500,000 vectors of 1,280 floats."""
 GRPC_OPTIONS = {
     # gRPC shares its reconnect back-off between all channels to an address; after a long outage that is two minutes.
     "grpc.use_local_subchannel_pool": 1,
@@ -104,6 +106,7 @@ class Vectors:
         self._token = token
         self._index = ("IVF_FLAT" if embedded else "HNSW") if index == "auto" else index
         self._timeout = timeout_seconds
+        self._opening_timeout = max(timeout_seconds, OPENING_SECONDS) if embedded else timeout_seconds
         self._embedded = embedded
         self._client: Any = None
         self._connecting = threading.Lock()
@@ -135,27 +138,27 @@ class Vectors:
         Raises StoreRefused when a collection of that name holds vectors of another dimension.
         """
         with self._milvus() as client:
-            created = not client.has_collection(collection, **self._call)
+            created = not client.has_collection(collection, **self._opening)
             if created:
                 self._create(client, collection, dim)
             self._check_dimension(client, collection, dim)
-            if not client.list_indexes(collection, **self._call):
+            if not client.list_indexes(collection, **self._opening):
                 # Loading waits for the index; pymilvus would first sleep for half a second.
-                client.create_index(collection, self._index_params(metric), sync=False, **self._call)
+                client.create_index(collection, self._index_params(metric), sync=False, **self._opening)
             self._load(client, collection)
         return bool(created)
 
     def described(self, collection: str) -> tuple[int, str] | None:
         """Return the dimension and the metric of a collection, or None where there is none that holds vectors."""
         with self._milvus() as client:
-            if not client.has_collection(collection, **self._call):
+            if not client.has_collection(collection, **self._opening):
                 return None
-            fields = client.describe_collection(collection, **self._call)["fields"]
+            fields = client.describe_collection(collection, **self._opening)["fields"]
             dim = next((int(field["params"]["dim"]) for field in fields if field["name"] == "vector"), None)
-            indexes = client.list_indexes(collection, **self._call)
+            indexes = client.list_indexes(collection, **self._opening)
             if dim is None or not indexes:
                 return None
-            named = client.describe_index(collection, indexes[0], **self._call)["metric_type"]
+            named = client.describe_index(collection, indexes[0], **self._opening)["metric_type"]
             return dim, next(metric for metric, name in METRICS.items() if name == named)
 
     def drop(self, collection: str) -> None:
@@ -167,8 +170,8 @@ class Vectors:
 
     def _load(self, client: Any, collection: str) -> None:
         """Load the collection, which Milvus Lite reopens as released; a large one takes a server longer than one call may."""
-        client.load_collection(collection, _async=True, **self._call)
-        deadline = time.monotonic() + self._timeout
+        client.load_collection(collection, _async=True, **self._opening)
+        deadline = time.monotonic() + self._opening_timeout
         while not self._is_loaded(client, collection):
             if time.monotonic() > deadline:
                 raise StoreUnavailable("Milvus", self.url, "is still loading its collections")
@@ -200,7 +203,7 @@ class Vectors:
         return made
 
     def _check_dimension(self, client: Any, collection: str, dim: int) -> None:
-        fields = client.describe_collection(collection, **self._call)["fields"]
+        fields = client.describe_collection(collection, **self._opening)["fields"]
         found = next((int(field["params"]["dim"]) for field in fields if field["name"] == "vector"), None)
         if found != dim:
             raise StoreRefused(
@@ -344,6 +347,11 @@ class Vectors:
     def _call(self) -> dict[str, Any]:
         # Without it a call has no deadline at all: the client's own bounds only its connecting.
         return {"timeout": self._timeout}
+
+    @property
+    def _opening(self) -> dict[str, Any]:
+        """What a call is given that may be a collection's first one since the server started."""
+        return {"timeout": self._opening_timeout}
 
     @contextlib.contextmanager
     def _milvus(self, operation: Operation = "manage") -> Iterator[Any]:

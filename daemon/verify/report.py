@@ -89,6 +89,8 @@ class Report:
     pending: int
     """Suspicions that could not be decided, since their files were still waiting for their turn."""
     differences: tuple[Difference, ...]
+    at_least: bool
+    """Whether there may be more: not all that was suspected was looked at."""
     repaired: bool
     """Whether mending was asked for."""
     mended: int

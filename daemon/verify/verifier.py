@@ -106,7 +106,7 @@ class Verifier:
     def _run(self, *, deep: bool, repair: bool) -> Report:
         started = time.monotonic()
         checks, contents = self._checks(), Contents(self._index, self._own_bytes, self._stop.is_set)
-        found, pending = self._verify(_suspects([*checks, contents] if deep else checks))
+        found, pending, at_least = self._verify(_suspects([*checks, contents] if deep else checks))
         mended = 0
         for _ in range(REPAIRS if repair else 0):
             before = _mendable(found)
@@ -114,7 +114,7 @@ class Verifier:
                 break
             self._mend(before)
             # Of the sample, what differed is looked at again.
-            found, pending = self._verify(_suspects(checks) | {contents: list(found.get(contents, ()))})
+            found, pending, at_least = self._verify(_suspects(checks) | {contents: list(found.get(contents, ()))})
             mended += sum(len(findings.keys() - found.get(check, {}).keys()) for check, findings in before.items())
         findings = [finding for of_check in found.values() for finding in of_check.values()]
         counts = self._index.mappings.counts()
@@ -131,6 +131,7 @@ class Verifier:
             sampled=contents.sampled,
             pending=pending,
             differences=by_kind(findings),
+            at_least=at_least,
             repaired=repair,
             mended=mended,
         )
@@ -145,9 +146,11 @@ class Verifier:
 
     # Finding
 
-    def _verify(self, suspects: Mapping[Check, Iterable[Subject]]) -> tuple[Findings, int]:
-        """Return what differs, and how many suspicions could not be decided."""
-        seen = {check: self._look(check, itertools.islice(some, MOST)) for check, some in suspects.items()}
+    def _verify(self, suspects: Mapping[Check, Iterable[Subject]]) -> tuple[Findings, int, bool]:
+        """Return what differs, how many suspicions could not be decided, and whether some were not followed."""
+        followed = {check: list(itertools.islice(some, MOST)) for check, some in suspects.items()}
+        at_least = any(len(some) == MOST for some in followed.values())
+        seen = {check: self._look(check, some) for check, some in followed.items()}
         standing: Findings = {check: {} for check in suspects}
         deadline = time.monotonic() + PATIENCE_SECONDS
         undecided = 0
@@ -162,7 +165,7 @@ class Verifier:
                 # What changes still is being dealt with: it is looked at again while there is time.
                 seen[check] = {} if is_last else {one: now[one] for one in now.keys() - same.keys()}
                 undecided += len(now) - len(decided) - len(seen[check])
-        return _explained(standing), undecided
+        return _explained(standing), undecided, at_least
 
     def _look(self, check: Check, subjects: Iterable[Subject]) -> dict[Subject, Finding]:
         found = check.look(list(dict.fromkeys(subjects)))

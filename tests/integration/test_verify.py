@@ -569,6 +569,16 @@ def test_of_a_folder_that_is_away_everything_is_held(library: Library) -> None:
     assert library.differences(deep=True) == {}
 
 
+def test_of_more_than_is_followed_it_is_told_that_there_may_be_more(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.rename(library.folder, library.folder.with_name("away"))
+    assert not library.verify().at_least
+    monkeypatch.setattr("daemon.verify.verifier.MOST", 5)
+    report = library.verify()
+    assert ([one.count for one in report.differences], report.at_least) == ([5], True)
+
+
 # A library that lives
 
 

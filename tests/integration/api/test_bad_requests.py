@@ -55,7 +55,7 @@ class Answers:
             raise QueryError("busy", "another verification is running")
         differences = by_kind([Finding("ghost_path", "/in/latin-\udce9.jpg", 1)])
         models = (ModelVectors("m", 3),)
-        return Report(0.5, 4, 3, models, 1, deep, 2, 0, differences, repair, 0)
+        return Report(0.5, 4, 3, models, 1, deep, 2, 0, differences, False, repair, 0)
 
 
 @pytest.fixture
@@ -234,6 +234,7 @@ def test_a_verification_answers_with_what_differs(path: Path) -> None:
                     "examples": ["/in/latin-\udce9.jpg"],
                 }
             ],
+            "at_least": False,
             "repaired": False,
             "mended": 0,
         },

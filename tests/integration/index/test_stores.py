@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,17 @@ def test_servers_that_hang_are_away_within_the_deadline_and_fine_again_after_it(
             os.kill(server.pid, signal.SIGCONT)
     for call in every_call(own):
         call()
+
+
+def test_a_collection_that_the_embedded_server_takes_long_to_open_is_waited_for(own_stores: Any) -> None:
+    vectors = Vectors(own_stores.milvus.url, embedded=True, timeout_seconds=0.5)
+    vectors.ensure("large", dim=8, metric="cosine")
+    os.kill(own_stores.milvus.pid, signal.SIGSTOP)
+    going_on = threading.Timer(2, os.kill, (own_stores.milvus.pid, signal.SIGCONT))
+    going_on.start()
+    assert not vectors.ensure("large", dim=8, metric="cosine")
+    going_on.join()
+    vectors.close()
 
 
 def test_servers_that_are_gone_are_away_and_fine_again_when_they_are_back(own_stores: Any, own: Index) -> None:

@@ -216,6 +216,7 @@ def verify_answer() -> dict[str, Any]:
         "deep": False,
         "sampled": 0,
         "differences": [],
+        "at_least": False,
         "repaired": False,
         "mended": 0,
     }

@@ -55,6 +55,14 @@ def test_differences_are_listed_by_kind_and_are_exit_code_1(
     assert done.stderr == b"lookalike verify --repair mends what can be mended\n"
 
 
+def test_of_very_many_differences_it_is_said_that_there_may_be_more(
+    lookalike: Lookalike, daemon: FakeDaemon, verify_answer: dict[str, Any]
+) -> None:
+    daemon.will_answer(verify_answer | {"differences": [GHOSTS], "at_least": True})
+
+    assert b"at least 1,203 differences: 640 files" in lookalike("verify").stdout
+
+
 @pytest.mark.parametrize(("left", "exit_code", "found"), [([], 0, "no difference"), ([GHOSTS], 1, "1,203 differences")])
 def test_after_a_repair_what_is_left_decides(
     lookalike: Lookalike,
