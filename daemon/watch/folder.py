@@ -60,7 +60,7 @@ class WatchedFolder:
     given_up: bool = False
     """Somebody said so of the whole folder while it was away."""
     granted: int = 0
-    """How many more of its files may be missing, as was decided elsewhere; the next walk adds it to what is remembered."""
+    """How many more of its files may be missing, as was decided elsewhere, and no walk has met yet."""
     next_walk: float = 0.0
     """Monotonic time of the next walk that nothing but the clock asks for."""
     last: Pass | None = None

@@ -221,7 +221,7 @@ class Watcher:
     def keep(self, path: str, files: int) -> None:
         """Let so many files of the folder at `path` be missing, as was decided of them in another place. Raises StoreUnavailable.
 
-        A walk that is under way knows nothing of it: it counts from the next one on.
+        It is used up by the walks that meet those files, which are not all known yet.
         """
         with self._deciding:
             for folder in self.folders:
@@ -346,10 +346,9 @@ class Watcher:
             return None
         with self._deciding:
             if folder.remembered is None:
-                folder.remembered, folder.granted = self._memory.recall(folder.path), 0
-            elif folder.granted:
-                kept = folder.remembered.kept + folder.granted
-                folder.remembered, folder.granted = replace(folder.remembered, kept=kept), 0
+                recalled = self._memory.recall(folder.path)
+                # What was granted since the start is in it already.
+                folder.remembered = replace(recalled, kept=recalled.kept - folder.granted)
         log.debug("reconciling %s: %s", request.directory, request.reason, extra={"path": request.directory})
         started = time.monotonic()
         self._walk = walk = Walk(
@@ -429,7 +428,7 @@ class Watcher:
     def _hold(self, folder: WatchedFolder, found: Comparison, judgement: Judgement) -> Hold | None:
         assert folder.remembered is not None  # noqa: S101 - for the type checker
         missing = len(found.missing)
-        kept = 0 < missing <= folder.remembered.kept
+        kept = 0 < missing <= folder.remembered.kept + folder.granted
         if not judgement.held and not kept:
             return None
         paths = frozenset(found.missing) if kept else judgement.held
@@ -441,10 +440,12 @@ class Watcher:
         before = folder.remembered
         # What held files lay on is still what they are missing from.
         known = now | dict(before.volumes) if folder.hold else now
-        kept = min(before.kept, folder.held)
+        allowed = before.kept + folder.granted
+        kept = min(allowed, folder.held)
+        folder.granted = min(folder.granted, allowed - kept)
         remembered = Remembered(known, kept)
         if remembered != before:
-            self._memory.remember(folder.path, remembered)
+            self._memory.remember(folder.path, replace(remembered, kept=kept + folder.granted))
             folder.remembered = remembered
 
     def _delete(self, found: Comparison, held: frozenset[str]) -> None:

@@ -177,6 +177,28 @@ def test_files_that_it_was_decided_to_keep_are_kept_in_the_new_place(moved: Libr
     moved.assert_equals_disk()
 
 
+def test_walks_in_between_leave_what_was_decided_of_missing_files(
+    moved: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there" / "trip" / "07.png").unlink()
+    moved.index.mappings.remember(str(tmp_path / "here"), Remembered(kept=1))
+    chosen = moved.index.commit_chosen
+
+    def walk_before(choose: Any) -> list[bool]:
+        moved.watcher.rescan_all("in between")
+        moved.kit.eventually(lambda: not moved.watcher.busy)
+        return chosen(choose)
+
+    with moved.running():
+        moved.settle()
+        monkeypatch.setattr(moved.index, "commit_chosen", walk_before)
+        assert relocate(moved, tmp_path).kept == 1
+        monkeypatch.undo()
+        moved.settle()
+        assert (moved.watcher.folders[0].state, moved.watcher.folders[0].held) == ("kept", 1)
+        assert moved.index.mappings.remembered()[str(tmp_path / "there")].kept == 1
+
+
 def test_a_folder_below_the_library_may_be_relocated_too(library: Library, tmp_path: Path) -> None:
     here, there = library.folders[0], tmp_path / "there"
     there.mkdir()
