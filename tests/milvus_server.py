@@ -20,6 +20,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
 PORT = 19530
 TOKEN = "root:Milvus"
 """What a new server knows its first user by."""
@@ -71,9 +73,13 @@ class MilvusServer:
     def crash(self) -> None:
         """End it at once, with all that it started; its network stays."""
         if self._server is not None:
+            # Killed with it, and gone a little later: until then they hold its ports.
+            others = psutil.Process(self._server.pid).children(recursive=True)
             self._server.kill()
             self._server.wait()
             self._server = None
+            _, alive = psutil.wait_procs(others, timeout=START_SECONDS)
+            assert not alive
 
     def close(self) -> None:
         self.crash()
