@@ -442,11 +442,11 @@ class Watcher:
         known = now | dict(before.volumes) if folder.hold else now
         allowed = before.kept + folder.granted
         kept = min(allowed, folder.held)
-        folder.granted = min(folder.granted, allowed - kept)
+        granted = min(folder.granted, allowed - kept)
         remembered = Remembered(known, kept)
         if remembered != before:
-            self._memory.remember(folder.path, replace(remembered, kept=kept + folder.granted))
-            folder.remembered = remembered
+            self._memory.remember(folder.path, replace(remembered, kept=kept + granted))
+            folder.remembered, folder.granted = remembered, granted
 
     def _delete(self, found: Comparison, held: frozenset[str]) -> None:
         self._pending.put_all([path for path in found.missing if path not in held] + found.mended, Hint.GONE)

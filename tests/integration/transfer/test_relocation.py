@@ -199,6 +199,32 @@ def test_walks_in_between_leave_what_was_decided_of_missing_files(
         assert moved.index.mappings.remembered()[str(tmp_path / "there")].kept == 1
 
 
+def test_a_walk_that_an_outage_cuts_short_leaves_what_was_decided_of_missing_files(
+    moved: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there" / "trip" / "07.png").unlink()
+    moved.index.mappings.remember(str(tmp_path / "here"), Remembered(kept=1))
+    chosen, calls = moved.index.commit_chosen, 0
+
+    def is_away(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        monkeypatch.undo()
+        raise StoreUnavailable("Redis", "unix:x", "cannot be reached")
+
+    def lose_redis_after(choose: Any) -> list[bool]:
+        found = chosen(choose)
+        monkeypatch.setattr(moved.index.mappings, "remember", is_away)
+        return found
+
+    with moved.running():
+        moved.settle()
+        monkeypatch.setattr(moved.index, "commit_chosen", lose_redis_after)
+        assert relocate(moved, tmp_path).kept == 1
+        moved.settle()
+        assert (calls, moved.watcher.folders[0].state, moved.watcher.folders[0].held) == (1, "kept", 1)
+
+
 def test_a_folder_below_the_library_may_be_relocated_too(library: Library, tmp_path: Path) -> None:
     here, there = library.folders[0], tmp_path / "there"
     there.mkdir()
