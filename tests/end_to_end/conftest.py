@@ -57,6 +57,11 @@ class Photos:
         path.write_bytes(self.data(seed))
         return path
 
+    def fill(self, folder: Path, count: int) -> None:
+        """Write photos 0.jpg, 1.jpg and so on, each with its number for a seed."""
+        for seed in range(count):
+            self.write(folder / f"{seed}.jpg", seed)
+
 
 @dataclass
 class Lookalike:
@@ -94,6 +99,12 @@ class Lookalike:
         return subprocess.run(
             [BIN / "lookalike", *arguments], env=self.environment, capture_output=True, timeout=60, check=False
         )
+
+    def asked(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Run lookalike; return its exit status, what it answers and what it complains of, which is never a library's error."""
+        done = self.command(*arguments)
+        assert b"Traceback" not in done.stderr
+        return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr)
 
     def daemon(self, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
         """Run lookaliked to its end."""

@@ -184,8 +184,7 @@ def test_a_configured_folder_that_is_not_there_is_waited_for(lookalike: Any, pho
 
 
 def test_a_folder_that_goes_away_costs_nothing_and_comes_back(lookalike: Any, photos: Any, wait_for: Wait) -> None:
-    for seed in range(3):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 3)
     lookalike.start()
     lookalike.up_to_date()
     away = lookalike.root / "away"
@@ -199,8 +198,7 @@ def test_a_folder_that_goes_away_costs_nothing_and_comes_back(lookalike: Any, ph
 
 
 def test_a_folder_that_is_suddenly_empty_is_held(lookalike: Any, photos: Any) -> None:
-    for seed in range(3):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 3)
     lookalike.start()
     lookalike.up_to_date()
     lookalike.stop()

@@ -37,8 +37,7 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_daemon_that_is_well_is_told_so_by_every_check(lookalike: Any, photos: Any) -> None:
-    for seed in range(3):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 3)
     lookalike.start()
     lookalike.up_to_date()
 

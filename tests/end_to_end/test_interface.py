@@ -94,8 +94,7 @@ class Interface:
 @pytest.fixture(scope="module")
 def interface(shared_lookalike: Lookalike, photos: Photos) -> Iterator[Interface]:
     one = shared_lookalike
-    for number in range(6):
-        photos.write(one.folder / f"{number}.jpg", number)
+    photos.fill(one.folder, 6)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     file = one.root / "lookalike.yaml"

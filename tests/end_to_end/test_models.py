@@ -150,8 +150,7 @@ def test_what_is_no_image_model_is_refused(lookalike: Lookalike, tmp_path: Path)
 def test_a_model_that_was_in_use_gives_its_vectors_back(lookalike: Lookalike, photos: Photos, tmp_path: Path) -> None:
     graph = save(tmp_path / "colours.onnx", image_graph())
     assert lookalike.command("models", "add", graph, "--preset", "siglip").returncode == 0
-    for seed in range(3):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 3)
     configuration = lookalike.root / "config" / "lookalike" / "lookalike.yaml"
     both = f"folders: [{lookalike.folder}]\nmodels: [efficientnet-lite0, {specs(lookalike) / 'colours.yaml'}]\n"
     configuration.write_text(both, encoding="utf-8")

@@ -38,14 +38,8 @@ def start(one: Any, folder: Path | None = None) -> None:
     one.start("--config", file)
 
 
-def said(one: Any, *arguments: Any) -> tuple[int, str, str]:
-    done = one.command(*arguments)
-    assert b"Traceback" not in done.stderr
-    return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr)
-
-
 def answer(one: Any, *arguments: Any) -> dict[str, Any]:
-    status, out, err = said(one, *arguments, "--json")
+    status, out, err = one.asked(*arguments, "--json")
     assert status == 0, err
     found: dict[str, Any] = json.loads(out)
     return found
@@ -54,13 +48,12 @@ def answer(one: Any, *arguments: Any) -> dict[str, Any]:
 @pytest.fixture
 def library(lookalike: Any, photos: Any) -> Any:
     """A library of nine photos in eleven files, one of which cannot be indexed."""
-    for seed in range(8):
-        photos.write(lookalike.folder / "trip" / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder / "trip", 8)
     photos.write(lookalike.folder / os.fsdecode(b"caf\xe9.jpg"), 8)
     photos.write(lookalike.folder / "copy.jpg", 3)
     (lookalike.folder / "bad.png").write_bytes(b"no photo")
     start(lookalike)
-    assert said(lookalike, "sync")[0] == 0
+    assert lookalike.asked("sync")[0] == 0
     return lookalike
 
 
@@ -87,7 +80,7 @@ def test_a_library_moves_to_another_machine_and_no_photo_is_encoded_there(
     library: Any, other: Any, wait_for: Wait
 ) -> None:
     file = library.root / "backup"
-    status, out, err = said(library, "export", file)
+    status, out, err = library.asked("export", file)
     assert (status, err) == (0, "")
     assert "9 photos in 10 files, 9 vectors" in out
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -112,13 +105,13 @@ def test_a_library_moves_to_another_machine_and_no_photo_is_encoded_there(
 
 def test_photos_that_lie_elsewhere_are_found_by_their_content(library: Any, other: Any, photos: Any) -> None:
     file = library.root / "backup"
-    assert said(library, "export", file)[0] == 0
+    assert library.asked("export", file)[0] == 0
     shutil.copytree(library.folder / "trip", other.folder / "renamed")
     for one in (other.folder / "renamed").iterdir():
         os.utime(one)
     own = photos.write(other.folder / "own.jpg", 50)
     start(other)
-    assert said(other, "sync")[0] == 0
+    assert other.asked("sync")[0] == 0
     encoded = other.status()["encoded"]
     assert encoded == 9
     # What is there stands, and what was exported of other files is collected.
@@ -145,14 +138,14 @@ def test_a_library_relocates_without_a_photo_being_encoded(library: Any, wait_fo
     start(library, new)
     counted = answer(library, "relocate", old, new, "--dry-run")
     assert (counted["files"], counted["moved"], counted["failures"], counted["dry_run"]) == (10, 10, 1, True)
-    status, out, err = said(library, "relocate", old, new)
+    status, out, err = library.asked("relocate", old, new)
     assert (status, err) == (0, "")
     assert f"10 of 10 files known below {new}" in out
     assert library.up_to_date()["encoded"] == 0
     library.assert_equals_disk()
     assert [one["path"] for one in answer(library, "failures")["failures"]] == [f"{new}/bad.png"]
     assert answer(library, "verify", "--deep")["differences"] == []
-    status, _, err = said(library, "relocate", old, new)
+    status, _, err = library.asked("relocate", old, new)
     assert (status, err) == (1, f"no file below {old} is known; lookalike status lists the folders\n")
     assert library.status()["encoded"] == 0
 
@@ -202,7 +195,7 @@ def test_an_import_that_ends_with_the_daemon_is_completed_by_another(
     library: Any, other: Any, wait_for: Wait, number: signal.Signals
 ) -> None:
     file = library.root / "backup"
-    assert said(library, "export", file)[0] == 0
+    assert library.asked("export", file)[0] == 0
     pieces = one_photo_a_frame(file.read_bytes())
     moved = ("--moved", f"{library.folder}={other.folder}")
     start(other)
@@ -212,7 +205,7 @@ def test_an_import_that_ends_with_the_daemon_is_completed_by_another(
             process.stdin.write(piece)
         process.stdin.flush()
         wait_for(lambda: other.status()["photos"] == 3, "half of it is taken")
-        assert said(other, "verify") == (1, "", "an import is running; try again when it is done\n")
+        assert other.asked("verify") == (1, "", "an import is running; try again when it is done\n")
         other.stop(number)
         process.stdin.close()
         assert process.wait(30) in (1, 69)
@@ -223,7 +216,7 @@ def test_an_import_that_ends_with_the_daemon_is_completed_by_another(
     shutil.copytree(library.folder, other.root / "coming")
     (other.root / "coming").rename(other.folder)
     wait_for(lambda: not other.status()["held_deletions"])
-    assert said(other, "sync")[0] == 0
+    assert other.asked("sync")[0] == 0
     assert other.status()["encoded"] == 0
     other.assert_equals_disk()
     assert answer(other, "verify")["differences"] == []
@@ -231,7 +224,7 @@ def test_an_import_that_ends_with_the_daemon_is_completed_by_another(
 
 def test_an_import_of_which_a_part_is_damaged_says_what_was_taken(library: Any, other: Any) -> None:
     file = library.root / "backup"
-    assert said(library, "export", file)[0] == 0
+    assert library.asked("export", file)[0] == 0
     pieces = one_photo_a_frame(file.read_bytes())
     start(other)
     done = subprocess.run(
@@ -243,6 +236,6 @@ def test_an_import_of_which_a_part_is_damaged_says_what_was_taken(library: Any, 
     )
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert b"; 4 of its photos were taken before that" in done.stderr
-    status, _, err = said(library, "export", library.folder / "backup")
+    status, _, err = library.asked("export", library.folder / "backup")
     assert (status, err.count("\n")) == (1, 1)
     assert not (library.folder / "backup").exists()

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +34,6 @@ PASSWORD = "hunter2"
 USER = "ann:" + PASSWORD
 """The token of a user of Milvus who may do what the page on installation says is needed, and nothing else."""
 INSTALLATION = Path(__file__).parents[2] / "docs" / "installation.md"
-GRANTED_SECONDS = 2.0
-"""Milvus keeps what a user may do for so long before it looks again."""
 LOADING_SECONDS = 100.0
 """A Milvus that crashed takes half a minute to find out that its former self is gone, and loads no collection before."""
 
@@ -73,7 +70,7 @@ class Servers:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
+def servers(wait_for: Wait) -> Iterator[Servers]:
     if reason := milvus_server.obstacle():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Milvus server can be started here: {reason}")
     # A socket's path has 107 bytes.
@@ -81,6 +78,7 @@ def servers() -> Iterator[Servers]:
     try:
         servers.start()
         introduce_user(servers)
+        wait_for(lambda: is_welcome(servers), "the user is welcome")
         yield servers
     finally:
         servers.close()
@@ -101,7 +99,17 @@ def introduce_user(servers: Servers) -> None:
         for kind, name in privileges():
             client.grant_privilege("indexer", kind, name, "*")
         client.grant_role("ann", "indexer")
-    time.sleep(GRANTED_SECONDS)
+
+
+def is_welcome(servers: Servers) -> bool:
+    """Whether Milvus has noticed by now what the user may do."""
+    with closing(Vectors(servers.milvus.url, token=USER)) as vectors:
+        try:
+            vectors.ensure("some", dim=8, metric="cosine")
+            vectors.drop("some")
+        except StoreRefused:
+            return False
+    return True
 
 
 def configured(one: Any, servers: Servers, *, password: str = PASSWORD, token: str = USER) -> Path:
@@ -124,15 +132,13 @@ def configured(one: Any, servers: Servers, *, password: str = PASSWORD, token: s
 
 
 def said(one: Any, *arguments: Any) -> str:
-    done = one.command(*arguments)
-    assert done.returncode == 0, done.stderr.decode()
-    text: str = done.stdout.decode()
-    return text
+    status, out, err = one.asked(*arguments)
+    assert status == 0, err
+    return str(out)
 
 
 def test_photos_that_come_change_move_and_go_are_followed(lookalike: Any, servers: Servers, photos: Any) -> None:
-    for seed in range(8):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 8)
     lookalike.start("--config", configured(lookalike, servers))
     status = lookalike.up_to_date()
     assert [(store["url"], store["embedded"], store["state"]) for store in status["stores"]] == [
@@ -191,8 +197,7 @@ def test_a_user_of_milvus_who_may_not_write_is_told_what_is_missing(servers: Ser
 def test_a_library_goes_from_the_embedded_stores_to_servers_and_back(
     lookalike: Any, servers: Servers, photos: Any
 ) -> None:
-    for seed in range(8):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 8)
     lookalike.start()
     lookalike.up_to_date()
     first, second, kept = (lookalike.root / name for name in ("first", "second", "kept"))
@@ -225,8 +230,7 @@ def imported(one: Any, export: Path, kept: Path, *arguments: str | Path) -> None
 def test_servers_that_crash_and_come_back_have_all_that_happened_meanwhile(
     lookalike: Any, servers: Servers, photos: Any, wait_for: Wait
 ) -> None:
-    for seed in range(8):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 8)
     file = configured(lookalike, servers)
     lookalike.start("--config", file)
     lookalike.up_to_date()

@@ -25,8 +25,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "photos"
 
 @pytest.fixture
 def running(lookalike: Any, photos: Any) -> Any:
-    for seed in range(6):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 6)
     lookalike.start()
     lookalike.up_to_date()
     return lookalike
@@ -113,8 +112,7 @@ def test_once_indexes_reports_and_ends_and_the_second_time_encodes_nothing(looka
 def test_stopping_in_the_middle_leaves_a_consistent_index(
     lookalike: Any, photos: Any, wait_for: Wait, number: signal.Signals
 ) -> None:
-    for seed in range(250):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 250)
     lookalike.start()
     wait_for(lambda: 0 < lookalike.status()["encoded"] < 250)
     assert lookalike.stop(number) == 0
@@ -127,8 +125,7 @@ def test_stopping_in_the_middle_leaves_a_consistent_index(
 def test_a_killed_daemon_leaves_nothing_that_the_next_start_cannot_take_over(
     lookalike: Any, photos: Any, wait_for: Wait
 ) -> None:
-    for seed in range(120):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, 120)
     lookalike.start()
     wait_for(lambda: lookalike.status()["encoded"] > 0)
     lookalike.stop(signal.SIGKILL)

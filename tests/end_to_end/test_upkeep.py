@@ -27,11 +27,10 @@ watch:
 @pytest.fixture
 def running(lookalike: Any, photos: Any) -> Any:
     """A daemon that holds deletions of more than two files, and looks at what it holds every second."""
-    for seed in range(5):
-        photos.write(lookalike.folder / "trip" / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder / "trip", 5)
     photos.write(lookalike.folder / "keep.jpg", 9)
     start(lookalike)
-    assert said(lookalike, "sync")[0] == 0
+    assert lookalike.asked("sync")[0] == 0
     return lookalike
 
 
@@ -41,14 +40,8 @@ def start(lookalike: Any, poll: float = 1) -> None:
     lookalike.start("--config", file)
 
 
-def said(lookalike: Any, *arguments: Any) -> tuple[int, str, str]:
-    done = lookalike.command(*arguments)
-    assert b"Traceback" not in done.stderr
-    return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr)
-
-
 def answer(lookalike: Any, *arguments: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(said(lookalike, *arguments, "--json")[1])
+    found: dict[str, Any] = json.loads(lookalike.asked(*arguments, "--json")[1])
     return found
 
 
@@ -62,7 +55,7 @@ def lose(lookalike: Any) -> None:
 def test_a_sync_returns_when_what_was_saved_before_it_is_found(running: Any, photos: Any) -> None:
     for seed in range(100, 130):
         path = photos.write(running.folder / f"{seed}.jpg", seed)
-    status, out, err = said(running, "sync")
+    status, out, err = running.asked("sync")
     assert (status, err) == (0, "")
     assert "36 files" in out
     assert running.holders(path) == [str(path)]
@@ -98,7 +91,7 @@ def test_a_sync_that_is_not_through_in_time_says_so(running: Any) -> None:
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            status, _, err = said(running, "sync", "--timeout", "2")
+            status, _, err = running.asked("sync", "--timeout", "2")
         finally:
             still.set()
             writer.join()
@@ -108,7 +101,7 @@ def test_a_sync_that_is_not_through_in_time_says_so(running: Any) -> None:
 
 
 def test_a_path_that_is_not_watched_is_one_sentence(running: Any) -> None:
-    status, _, err = said(running, "sync", "/usr/share")
+    status, _, err = running.asked("sync", "/usr/share")
     assert (status, err.count("\n")) == (1, 1)
     assert "/usr/share lies in none of the watched folders" in err
 
@@ -116,11 +109,11 @@ def test_a_path_that_is_not_watched_is_one_sentence(running: Any) -> None:
 def test_a_sync_and_the_failures_say_which_files_cannot_be_read_and_retry_tries_them(running: Any) -> None:
     bad = running.folder / "bad.jpg"
     bad.write_bytes(b"no photo")
-    status, _, err = said(running, "sync")
+    status, _, err = running.asked("sync")
     assert status == 0
     assert str(bad) in err
     assert [failure["path"] for failure in answer(running, "failures")["failures"]] == [str(bad)]
-    assert str(bad) in said(running, "failures", "list", running.folder)[1]
+    assert str(bad) in running.asked("failures", "list", running.folder)[1]
     assert answer(running, "failures", "list", running.folder / "trip")["total"] == 0
     # Once, or again where it was closed after it had been looked at.
     attempts = answer(running, "failures")["failures"][0]["attempts"]
@@ -137,28 +130,28 @@ def test_what_is_missing_in_a_suspicious_way_is_held_marked_and_deleted_when_som
     sentence = "5 of 6 photos are missing from it"
     assert sentence in running.status()["reasons"][0]
     assert sentence in running.said()
-    status, out, _ = said(running, "deletions")
+    status, out, _ = running.asked("deletions")
     assert status == 0
     assert sentence in out
-    _, out, err = said(running, "search", running.root / "trip" / "3.jpg")
+    _, out, err = running.asked("search", running.root / "trip" / "3.jpg")
     assert out.splitlines()[0] == f"1.000  {running.folder}/trip/3.jpg  (unverified)"
     assert "could not be verified" in err
     assert [one["files"] for one in answer(running, "sync")["held"]] == [5]
-    assert said(running, "verify")[0] == 1
+    assert running.asked("verify")[0] == 1
     assert {one["kind"]: one["count"] for one in answer(running, "verify", "--repair")["differences"]} == {"held": 5}
     assert running.status()["files"] == 6
 
-    assert said(running, "deletions", "approve", running.folder)[0] == 0
+    assert running.asked("deletions", "approve", running.folder)[0] == 0
     assert answer(running, "sync")["files"] == 1
     running.assert_equals_disk()
-    assert said(running, "verify")[0] == 0
+    assert running.asked("verify")[0] == 0
     assert running.up_to_date()["held_deletions"] == 0
 
 
 def test_rejected_deletions_are_kept_through_a_restart_and_lift_by_themselves(running: Any, wait_for: Wait) -> None:
     lose(running)
     wait_for(lambda: running.status()["held_deletions"] == 5)
-    assert said(running, "deletions", "reject", running.folder)[0] == 0
+    assert running.asked("deletions", "reject", running.folder)[0] == 0
     assert running.up_to_date()["held_deletions"] == 5
     running.stop()
     start(running)
@@ -175,7 +168,7 @@ def test_a_folder_that_is_away_can_be_given_up(running: Any, wait_for: Wait) -> 
     wait_for(lambda: answer(running, "deletions")["folders"])
     assert answer(running, "deletions", "approve", running.folder)["files"] == 6
     wait_for(lambda: running.status()["photos"] == 0)
-    assert said(running, "deletions", "approve", "/elsewhere")[0] == 1
+    assert running.asked("deletions", "approve", "/elsewhere")[0] == 1
     (running.root / "away").rename(running.folder)
     wait_for(lambda: running.status()["files"] == 6)
 
@@ -197,7 +190,7 @@ def test_once_says_why_deletions_are_held(running: Any) -> None:
 
 
 def test_a_sound_library_verifies_deeply(running: Any) -> None:
-    status, out, _ = said(running, "verify", "--deep")
+    status, out, _ = running.asked("verify", "--deep")
     assert status == 0
     found = answer(running, "verify", "--deep")
     assert (found["differences"], found["sampled"], found["files"], found["photos"]) == ([], 6, 6, 6)
@@ -228,7 +221,7 @@ def test_stopping_answers_whoever_waits_for_a_sync(running: Any, wait_for: Wait)
             still.write(b"x")
             still.flush()
 
-    writers = [threading.Thread(target=write), threading.Thread(target=lambda: results.append(said(running, "sync")))]
+    writers = [threading.Thread(target=write), threading.Thread(target=lambda: results.append(running.asked("sync")))]
     for one in writers:
         one.start()
     try:
