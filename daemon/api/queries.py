@@ -92,7 +92,7 @@ class Queries:
         return schema.SearchAnswer(
             model="+".join(collection.model for collection in collections),
             metric=RRF if is_fused else collections[0].metric,
-            query=schema.Query(by=question.by, id=None if asked is None else str(asked)),
+            query=schema.Query(by=question.by, id=_id_of(asked, results)),
             models=self._answered(collections),
             took_ms=round(1000 * (time.perf_counter() - started), 1),
             results=results,
@@ -141,6 +141,11 @@ class Queries:
             bytes=result.photo.bytes,
             ranks=dict(ranks),
         )
+
+
+def _id_of(asked: int | None, results: Sequence[schema.Result]) -> str | None:
+    """Return the id of the photo asked about, by what the answer shows: since it was looked up, its last file may have gone."""
+    return results[0].id if results and results[0].id == str(asked) else None
 
 
 def _query_vector(question: Question, terms: Sequence[Embedded], collection: Collection) -> NDArray[np.float32]:

@@ -34,7 +34,7 @@ class ErrorAnswer(Answer):
 class Query(BaseModel):
     by: Literal["path", "id", "bytes", "text", "terms"]
     id: str | None
-    """The one photo that was asked for, where it is known; ids are strings, since they have 63 bits and JSON numbers 53."""
+    """The one photo that was asked for, where a file holds it: the first result then. Ids have 63 bits, JSON numbers 53: so strings."""
 
 
 class Result(BaseModel):

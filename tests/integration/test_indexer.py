@@ -1075,8 +1075,7 @@ def test_a_start_encodes_what_is_owed_and_collects_what_nobody_holds(
 
     second = make(library)
     second.wait()
-    kit.eventually(lambda: library.vectors.count(name) == 2)
-    second.wait()
+    kit.eventually(lambda: not second.indexer.collects)
     second.assert_like_disk()
     assert second.encoder.seen != []
 

@@ -23,7 +23,7 @@ from daemon.api.server import Server
 from daemon.changes import PhotoInfo
 from daemon.encode.images import decode
 from daemon.index.index import Encoded, Index
-from daemon.index.mappings import Add
+from daemon.index.mappings import Add, Remove
 from daemon.index.search import Search
 from tests.integration.api.conftest import Client, library_of
 
@@ -214,6 +214,19 @@ def test_a_picture_in_base64_that_the_library_holds_is_known_by_its_content(serv
 
     assert answer["results"][0]["paths"] == [path_of("moon")]
     assert answer["query"]["id"] == answer["results"][0]["id"]
+
+
+@pytest.mark.parametrize("target", ["", f"?model={LITE}&model={WORDS}"])
+def test_a_photo_that_no_file_holds_any_more_is_not_said_to_be_in_the_library(
+    served: Served, library: Index, target: str
+) -> None:
+    # Between the two stores: its vectors are deleted next.
+    library.mappings.apply([Remove(path_of("moon"))], [])
+
+    answer = served.ask(image(jpeg("moon")), target=target)
+
+    assert answer["query"]["id"] is None
+    assert path_of("moon") not in [path for result in answer["results"] for path in result["paths"]]
 
 
 def test_terms_that_leave_nothing_are_one_sentence(served: Served) -> None:
