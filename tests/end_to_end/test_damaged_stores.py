@@ -44,8 +44,7 @@ def is_whole(status: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def indexed(lookalike: Any, photos: Any) -> Any:
-    for seed in range(PHOTOS):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, PHOTOS)
     assert lookalike.once().returncode == 0
     return lookalike
 

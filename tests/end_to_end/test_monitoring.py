@@ -62,8 +62,7 @@ def value(metrics: dict[str, Metric], name: str, **labels: str) -> float:
 @pytest.fixture
 def filled(lookalike: Any, photos: Any) -> Any:
     """A folder with some photos, and hundreds of files that are none."""
-    for seed in range(SOUND):
-        photos.write(lookalike.folder / f"{seed}.jpg", seed)
+    photos.fill(lookalike.folder, SOUND)
     whole = photos.data(99)
     for n in range(DAMAGED):
         (lookalike.folder / f"cut short {n}.jpg").write_bytes(whole[: 800 + n])

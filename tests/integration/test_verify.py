@@ -215,7 +215,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(folder: Path, index: Index, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    # Nothing watches: there is no event to wait for.
+    # Nothing watches: there is no event to wait for. What a start collects is waited for below.
     monkeypatch.setattr(barrier, "EVENT_SECONDS", 0.0)
     monkeypatch.setattr(indexer, "TEND_SECONDS", 0.05)
     library = Library(folder, index, models, Ground(folder), Pending(Settle(0.0, 0.0)))
