@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import os
@@ -87,11 +87,39 @@ def photo_id(digest: str) -> int:
     return int(digest[:16], 16) >> 1
 
 
+Decision = Literal["", "kept", "approved"]
+"""What somebody decided about a hold; empty while nobody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Files of one volume that are missing. They stay in the index until the volume is back or somebody decides."""
+
+    reason: str
+    """A sentence that says why they are held."""
+    paths: frozenset[str]
+    recorded: int
+    """How many files the index had of the folder when the hold began."""
+    since: float
+    """Unix time at which the hold began."""
+    volume: str = ""
+    """The file system that went away, as `mounts.volumes` describes it; empty when the files are missing from one that is there."""
+    top: str = ""
+    """The directory at which that file system was; empty together with `volume`."""
+    decision: Decision = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is kept of a watched folder from one start to the next."""
+    """Facts about a watched folder that outlive the process."""
 
     volumes: Mapping[str, str] = field(default_factory=dict)
-    """The directories at which its file systems are mounted, itself the first, each with what tells the file system from another."""
+    """The directories at which its file systems were mounted at the last walk of all of it, the folder first, each with its identity."""
     kept: int = 0
-    """So many of its files may be missing without anybody being asked: it was decided to keep them in the index."""
+    """How many more of its files may be missing without a question: somebody decided to keep them before a walk met them."""
+    holds: tuple[Hold, ...] = ()
+
+    @property
+    def forgiven(self) -> int:
+        """How many of its files may be missing without a question, in all."""
+        return self.kept + sum(len(hold.paths) for hold in self.holds if hold.decision == "kept")

@@ -33,7 +33,7 @@ from daemon.names import printable
 from daemon.reading import ChangedWhileRead, is_still, read_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -89,9 +89,10 @@ class Territory(Protocol):
     """What the pipeline needs of the watched folders."""
 
     def admits(self, path: str) -> bool: ...
-    def is_reachable(self, path: str, hint: Hint) -> bool: ...
+    def is_reachable(self, path: str) -> bool: ...
     def is_watched(self, path: str) -> bool: ...
     def is_unverified(self, path: str) -> bool: ...
+    def noticed(self, paths: Iterable[str]) -> None: ...
     def rescan_all(self, reason: str) -> None: ...
     @property
     def walked(self) -> bool: ...
@@ -256,6 +257,7 @@ class Indexer:
         for task, record in zip(tasks, self._index.mappings.files([task.path for task in tasks]), strict=True):
             task.record = record
         decided = [(task, self._look_at_disk(task, task.record)) for task in tasks]
+        self._territory.noticed(task.path for task in tasks if task.stat is not None or task.record is None)
         self._look_at_links([task for task, decision in decided if decision is _Decision.LOAD and task.linked])
         known = [
             (task, record) for task, decision in decided if decision is _Decision.KNOWN and (record := task.record)
@@ -285,7 +287,7 @@ class Indexer:
         except (FileNotFoundError, NotADirectoryError):
             # Where the disk went away, the photo did not. That one was deleted is said by an event, or by a walk that the brake has
             # judged.
-            kept = task.hint is Hint.FOUND or not self._territory.is_reachable(task.path, task.hint)
+            kept = task.hint is Hint.FOUND or not self._territory.is_reachable(task.path)
             return _Decision.NOTHING if record is not None and kept else Remove(task.path)
         except OSError:
             # Its directory cannot be read: whether it is still there cannot be told, so it is.
@@ -587,6 +589,7 @@ class Indexer:
         now = time.monotonic()
         log.debug("%d changes are written", len(batch), extra={"duration_seconds": now - began})
         COMMIT_SECONDS.observe(now - began)
+        self._territory.noticed(task.path for (task, _), done in zip(batch, outcomes, strict=True) if done)
         for (task, change), done in zip(batch, outcomes, strict=True):
             self.committed += 1
             if task.hint is not Hint.FOUND:

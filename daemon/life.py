@@ -380,7 +380,7 @@ class Daemon:
             [(str(folder.path), folder.watch) for folder in settings.folders],
             filters,
             pending,
-            Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures),
+            Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures, copies=index.copies),
             index.mappings,
             brake=Brake(settings.watch.max_delete_ratio, settings.watch.max_delete_count),
             rescan_seconds=settings.watch.rescan_seconds,

@@ -209,7 +209,8 @@ class Status:
             files=self._below.get(folder.path, 0),
             watches=folder.watch.watches,
             unwatched=len(folder.watch.refused),
-            held_deletions=folder.held,
+            # Nothing can be found out about a folder that is away: all of it is held.
+            held_deletions=self._below.get(folder.path, 0) if folder.absent else folder.held,
             note=folder.note,
         )
 

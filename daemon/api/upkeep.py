@@ -166,22 +166,23 @@ class Upkeep:
 
     def _held(self, folder: WatchedFolder, most: int | None) -> schema.HeldDeletions:
         recorded = self._index.mappings.count_below(folder.path)
-        if folder.hold:
-            paths = sorted(folder.hold.paths, key=os.fsencode)[:most]
-        else:
+        view = folder.view
+        if view.absent:
             paths = [os.fsdecode(raw) for raw, _ in itertools.islice(self._index.mappings.stream(folder.path), most)]
+        else:
+            paths = sorted(view.held, key=os.fsencode)[:most]
         return schema.HeldDeletions(
             folder=folder.path,
-            state=folder.state,
-            reason=folder.note,
-            since=_iso(folder.hold.since if folder.hold else folder.since),
-            files=self._files_held(folder),
+            state=view.state,
+            reason=view.note,
+            since=_iso(min((hold.since for hold in view.holds), default=view.since)),
+            files=recorded if view.absent else len(view.held),
             recorded=recorded,
             paths=paths,
         )
 
     def _files_held(self, folder: WatchedFolder) -> int:
-        return folder.held if folder.hold else self._index.mappings.count_below(folder.path)
+        return self._index.mappings.count_below(folder.path) if folder.absent else folder.held
 
 
 class Sync:
@@ -236,7 +237,7 @@ class Sync:
 
 
 def _holds(folder: WatchedFolder) -> bool:
-    return folder.absent or folder.hold is not None
+    return folder.absent or bool(folder.held)
 
 
 def _iso(moment: float) -> str:

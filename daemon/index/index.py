@@ -183,6 +183,12 @@ class Index:
             for _, paths in self.mappings.photos(photos[start : start + BACKLOG_PAGE]):
                 yield from paths
 
+    def copies(self, paths: Sequence[str]) -> dict[str, list[str]]:
+        """Return, by each of the paths that holds a photo, the other paths that hold the same one."""
+        records = {path: record for path, record in zip(paths, self.mappings.files(paths), strict=True) if record}
+        states = self.mappings.photos([record.photo for record in records.values()])
+        return {path: [copy for copy in held if copy != path] for path, (_, held) in zip(records, states, strict=True)}
+
     def encoded(self, ids: Sequence[int]) -> list[bool]:
         """Return of each id whether its vector is in every collection."""
         return [not versions for versions in self.lacking(ids)]

@@ -52,6 +52,11 @@ class Keys:
         return self.prefix + b":folders"
 
     @property
+    def holds(self) -> bytes:
+        """Hash: watched folder -> JSON of its holds, each with its files; read and written together with `folders`."""
+        return self.prefix + b":holds"
+
+    @property
     def collections(self) -> bytes:
         """Hash: Milvus collection -> JSON of the model and the version whose vectors it holds."""
         return self.prefix + b":collections"

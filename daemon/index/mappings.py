@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from daemon.changes import FileStat, PhotoInfo, Remembered
+from daemon.changes import FileStat, Hold, PhotoInfo, Remembered
 from daemon.errors import FAILURE_KINDS, StoreError, StoreRefused, StoreUnavailable
 from daemon.index.versions import Collection, fields
 from daemon.instruments import store_call
@@ -276,19 +276,31 @@ class Mappings:
     # What is remembered of the watched folders
 
     def recall(self, folder: str) -> Remembered:
+        key = os.fsencode(folder)
         with self._errors():
-            value = cast("bytes | None", self._redis.hget(self.keys.folders, os.fsencode(folder)))
-        return Remembered(**json.loads(value)) if value is not None else Remembered()
+            facts = cast("bytes | None", self._redis.hget(self.keys.folders, key))
+            holds = cast("bytes | None", self._redis.hget(self.keys.holds, key))
+        return _remembered(facts, holds)
 
     def remembered(self) -> dict[str, Remembered]:
         """Return what is remembered of every folder, by its path."""
         with self._errors():
             rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.folders))
-        return {os.fsdecode(raw): Remembered(**json.loads(value)) for raw, value in rows.items()}
+            holds = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.holds))
+        return {os.fsdecode(raw): _remembered(facts, holds.get(raw)) for raw, facts in rows.items()}
 
     def remember(self, folder: str, remembered: Remembered) -> None:
-        with self._errors("write"):
-            self._redis.hset(self.keys.folders, os.fsencode(folder), json.dumps(asdict(remembered)))
+        key = os.fsencode(folder)
+        holds = json.dumps([_hold_fields(hold) for hold in remembered.holds])
+        facts = json.dumps({"volumes": dict(remembered.volumes), "kept": remembered.kept})
+        # At once: a volume that is written down as the one to be expected, without its hold, would cost what is held.
+        with self._errors("write"), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(self.keys.folders, key, facts)
+            if remembered.holds:
+                pipeline.hset(self.keys.holds, key, holds)
+            else:
+                pipeline.hdel(self.keys.holds, key)
+            pipeline.execute()
 
     def all_photos(self) -> set[int]:
         """Return the id of every photo."""
@@ -507,6 +519,17 @@ def _arguments(change: MappingChange, collections: Sequence[str], now: float, re
         case Fail(reason=reason, signature=state, attempts=attempts, since=since, kind=kind):
             record = {"reason": reason, "kind": kind, "attempts": attempts, "since": now if since is None else since}
             return ["fail", path, json.dumps(record | {"signature": state})]
+
+
+def _hold_fields(hold: Hold) -> dict[str, Any]:
+    # Not with its paths: asdict() copies each of them, and there may be very many.
+    return asdict(replace(hold, paths=frozenset())) | {"paths": sorted(hold.paths)}
+
+
+def _remembered(facts: bytes | None, holds: bytes | None) -> Remembered:
+    known = json.loads(facts) if facts is not None else {}
+    standing = [Hold(**hold | {"paths": frozenset(hold["paths"])}) for hold in json.loads(holds or b"[]")]
+    return Remembered(**known, holds=tuple(standing))
 
 
 def _stat(stat: FileStat) -> tuple[int, int, int, int]:

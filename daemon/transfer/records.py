@@ -108,7 +108,7 @@ def failures_bytes(failures: Sequence[ExportedFailure]) -> bytes:
 
 
 def folders_bytes(folders: Mapping[str, Remembered]) -> bytes:
-    return _json([{"path": path} | asdict(remembered) for path, remembered in folders.items()])
+    return _json([{"path": path, "volumes": dict(one.volumes), "kept": one.forgiven} for path, one in folders.items()])
 
 
 def totals_bytes(totals: Totals) -> bytes:

@@ -134,8 +134,8 @@ class Relocation:
         watched = {folder.path for folder in self._territory.folders}
         for folder, remembered in self._index.mappings.remembered().items():
             place = renamed(folder, [(old, new)])
-            if remembered.kept and place != folder and place in watched:
-                yield place, remembered.kept
+            if remembered.forgiven and place != folder and place in watched:
+                yield place, remembered.forgiven
 
     def _kept(self, old: str, new: str) -> int:
         return sum(kept for _, kept in self._decisions(old, new))

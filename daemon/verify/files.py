@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from daemon.changes import FileStat, Hint, signature
+from daemon.changes import FileStat, signature
 from daemon.verify.report import Finding
 from daemon.watch.reconcile import Walk, differences
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 BATCH = 500
 FILE = "file"
-
-
-def is_kept(path: str, territory: Territory) -> bool:
-    """Whether a missing file may be there after all: the deletion brake holds it, or what it lies on is away."""
-    return territory.is_unverified(path) or not territory.is_reachable(path, Hint.GONE)
 
 
 class Files:
@@ -70,8 +65,8 @@ class Files:
         try:
             there = self._stat(path)
         except OSError:
-            # Its directory cannot be read: the index keeps what it has of it.
-            return None if record is None else Finding("held", path, record, (path,), mendable=False)
+            # Its directory cannot be read, so nobody can tell whether it differs; the note of its folder says so.
+            return None
         if there is None:
             return self._missing(path, record, failed)
         if record is None:
@@ -84,8 +79,11 @@ class Files:
     def _missing(self, path: str, record: FileRecord | None, failed: str | None) -> Finding | None:
         if record is None and failed is None:
             return None
-        held = is_kept(path, self._territory)
-        if held and record is None:
+        held = self._territory.is_unverified(path)
+        if record is None and held:
+            return None
+        if not held and not self._territory.is_reachable(path):
+            # Another disk has just come or gone there: the walk that follows judges what is missing.
             return None
         return Finding("held" if held else "ghost_path", path, record or failed, (path,), mendable=not held)
 

@@ -14,7 +14,7 @@ from daemon.errors import QueryError
 from daemon.lifecycle import Turns
 from daemon.verify.barrier import Barrier
 from daemon.verify.content import Contents
-from daemon.verify.files import Files, is_kept
+from daemon.verify.files import Files
 from daemon.verify.report import ModelVectors, Report, by_kind
 from daemon.verify.stores import Contradictions, Intents, StoredVectors
 
@@ -180,7 +180,7 @@ class Verifier:
 
     def _is_lost(self, path: str) -> bool:
         """Whether a file is missing without having been deleted, as far as can be told."""
-        return not os.path.lexists(path) and is_kept(path, self._territory)
+        return not os.path.lexists(path) and self._territory.is_unverified(path)
 
     def _mend(self, findings: Findings) -> None:
         for check, some in findings.items():

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from daemon.changes import Hint
+from daemon.watch.brake import held_by
 from daemon.watch.mounts import is_remote, root_of, volume_of, volumes
 
 if TYPE_CHECKING:
-    from daemon.changes import Remembered
-    from daemon.watch.brake import Hold
+    from collections.abc import Mapping
+
+    from daemon.changes import Hold, Remembered
     from daemon.watch.observer import FolderWatch
 
 ABSENT = ("missing", "unreadable")
-"""States of a folder of which nothing can be told."""
+"""The states of a folder about which nothing can be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,88 +33,158 @@ class Pass:
     removed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The file systems of a folder at one moment: the folder and each mount point in it, with what is there."""
+
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """The identity of each file system: see `mounts.volumes`."""
+    roots: Mapping[str, tuple[int, int] | None] = field(default_factory=dict)
+    """Device and inode of each top directory; None where something was mounted before and nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderView:
+    """What is known about a watched folder at one moment. It never changes, so any thread may read it."""
+
+    mode: str = "events"
+    state: str = "starting"
+    """starting, watching, held, kept, missing or unreadable."""
+    since: float = 0.0
+    """Unix time at which the folder came into its state."""
+    note: str = ""
+    holds: tuple[Hold, ...] = ()
+    held: frozenset[str] = frozenset()
+    """The files of all holds."""
+    away: frozenset[str] = frozenset()
+    """The held files whose volume is away. No event can tell about them; about other missing files one still may."""
+    approved: frozenset[str] = frozenset()
+    """The held files that somebody said are deleted; they leave the index as soon as the pipeline comes to them."""
+    allowance: int = 0
+    """How many more of its files may be missing without a question."""
+    seen: Survey = field(default_factory=Survey)
+    """The file systems that the last walk of all of it found; empty before that walk."""
+    last: Pass | None = None
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing can be found out about the folder now, so that all of its files are unverified."""
+        return self.state in ABSENT
+
+    @property
+    def asks(self) -> bool:
+        """Whether the folder waits for somebody to decide about its missing files."""
+        if self.absent and not self.allowance and not self.approved:
+            return True
+        return any(not hold.decision for hold in self.holds)
+
+    def is_unverified(self, path: str) -> bool:
+        """Whether the index has a file of this path that may be missing."""
+        return self.absent or path in self.held
+
+
+def view_of(view: FolderView, holds: tuple[Hold, ...]) -> FolderView:
+    """Return the view with these holds in place of its own."""
+    away = held_by(hold for hold in holds if hold.volume)
+    approved = held_by(hold for hold in holds if hold.decision == "approved")
+    return replace(view, holds=holds, held=held_by(holds), away=away, approved=approved)
+
+
 @dataclass(slots=True)
 class WatchedFolder:
-    """One folder, and how it is being watched. Changed by the thread that walks alone."""
+    """One folder, and how it is being watched.
+
+    The walker owns it and is the only thread that changes it, once it runs. Other threads read `view`, and take it once where
+    they need several of its facts.
+    """
 
     path: str
     wanted: str
     """auto, events or poll, as configured."""
     watch: FolderWatch
-    mode: str = "events"
-    state: str = "starting"
-    """starting, watching, held, kept, missing or unreadable."""
-    since: float = 0.0
-    """Unix time at which it came into its state."""
-    note: str = ""
+    view: FolderView = field(default_factory=FolderView)
     polled_because: str = ""
     """Why there are no events, a sentence; empty when polling was asked for."""
-    hold: Hold | None = None
+    notes: tuple[str, ...] = ()
+    """Sentences on how well the folder can be watched, from the last walk of all of it."""
     remembered: Remembered | None = None
-    """None until it was read from the index."""
-    mounts: dict[str, tuple[int, int] | None] = field(default_factory=dict)
-    """The mount points below it, with device and inode of what was there at the last walk; None where nothing was mounted."""
-    approved: frozenset[str] = frozenset()
-    """Files that somebody said are deleted."""
-    remote_below: bool = False
-    """Whether a network file system is mounted below it."""
-    given_up: bool = False
-    """Somebody said so of the whole folder while it was away."""
+    """The facts that outlive the process as they were last written; None until they were read."""
     granted: int = 0
-    """How many more of its files may be missing, as was decided elsewhere, and no walk has met yet."""
+    """How much of `remembered.kept` was decided elsewhere since the start, and not met by a walk."""
+    polled_below: str = ""
+    """Why a part of the folder has to be polled, a sentence."""
+    armed_on: Mapping[str, str] = field(default_factory=dict)
+    """The file systems that were there when its events were asked for: one that came later has no watch."""
     next_walk: float = 0.0
     """Monotonic time of the next walk that nothing but the clock asks for."""
-    last: Pass | None = None
+
+    @property
+    def mode(self) -> str:
+        return self.view.mode
+
+    @property
+    def state(self) -> str:
+        return self.view.state
+
+    @property
+    def note(self) -> str:
+        return self.view.note
+
+    @property
+    def last(self) -> Pass | None:
+        return self.view.last
 
     @property
     def held(self) -> int:
-        """How many deletions are not carried out."""
-        return len(self.hold.paths) if self.hold else 0
+        """How many files are held; of a folder that is away all are, and this does not count them."""
+        return len(self.view.held)
 
     @property
     def absent(self) -> bool:
-        return self.state in ABSENT
+        return self.view.absent
 
     @property
     def asks(self) -> bool:
-        """Whether it waits for somebody to decide what becomes of its missing files."""
-        decided = self.hold.kept if self.hold else self.remembered is not None and self.remembered.kept > 0
-        return (self.absent or self.hold is not None) and not decided
+        return self.view.asks
 
     def contains(self, path: str) -> bool:
         return path == self.path or path.startswith(self.path.rstrip(os.sep) + os.sep)
 
-    def note_mounts(self) -> dict[str, str]:
-        """Note what is mounted below the folder, now and at earlier starts, and return what is now: see mounts.volumes()."""
+    def is_unverified(self, path: str) -> bool:
+        """Whether the index has a file of this path that may be missing."""
+        return self.view.is_unverified(path)
+
+    def is_reachable(self, path: str) -> bool:
+        """Whether the volume of `path` is there, so that a file which an event reports as gone was deleted."""
+        view = self.view
+        if path in view.approved:
+            return True
+        if view.absent or path in view.away:
+            return False
+        roots = view.seen.roots
+        top = volume_of(path, roots)
+        return top is not None and (root := root_of(top)) is not None and root == roots[top]
+
+    def survey(self) -> Survey:
+        """Return the file systems of the folder as they are now."""
         now = volumes(self.path)
-        known = self.remembered.volumes if self.remembered else {}
-        self.mounts = {top: root_of(top) if top in now else None for top in {*now, *known} if top != self.path}
-        self.remote_below = any(
-            is_remote(identity.partition(" ")[0]) for top, identity in now.items() if top != self.path
-        )
-        return now
+        known = {*self.view.seen.volumes, *(self.remembered.volumes if self.remembered else ())}
+        return Survey(now, {top: root_of(top) if top in now else None for top in {*now, *known}})
 
     def remounted(self) -> bool:
-        """Whether file systems were mounted or unmounted below the folder since the last note."""
-        mounted = {top for top, root in self.mounts.items() if root is not None}
-        return mounted != volumes(self.path).keys() - {self.path}
+        """Whether other file systems are there than at the last walk of all of the folder."""
+        return self.view.seen.volumes != volumes(self.path)
 
-    def is_reachable(self, path: str, hint: Hint) -> bool:
-        """Whether what `path` lies on is there, so that a missing file is a deleted file; `hint` says what raised the question."""
-        if self.given_up or path in self.approved:
-            return True
-        # That a held file is gone is known: only an event, as of one that came back, tells of a deletion.
-        if not self.watch.folder_is_same() or (hint is not Hint.GONE and self._holds(path)):
-            return False
-        mount = volume_of(path, self.mounts)
-        return mount is None or ((root := root_of(mount)) is not None and root == self.mounts[mount])
 
-    def is_unverified(self, path: str) -> bool:
-        """Whether a file of the index cannot be told to be there."""
-        return self.absent or self._holds(path)
-
-    def _holds(self, path: str) -> bool:
-        return self.hold is not None and path in self.hold.paths
+def polled_part(folder: str, found: Mapping[str, str]) -> str:
+    """Return why a part of the folder has to be polled, a sentence; empty when events tell about all of it."""
+    tops = [(top, identity.partition(" ")[0]) for top, identity in found.items() if top != folder]
+    if any(is_remote(kind) for _, kind in tops):
+        return (
+            "network file systems that are mounted in it raise no events for changes made elsewhere, so they are polled"
+        )
+    files = [top for top, _ in tops if os.path.isfile(top)]
+    return f"{files[0]} is a file that is mounted there, which raises no events, so it is polled" if files else ""
 
 
 def unusable(path: str) -> tuple[str, str] | None:

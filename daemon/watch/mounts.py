@@ -47,6 +47,8 @@ class Mount:
 
     point: str
     type: str
+    source: str = ""
+    """The device or server it comes from, as the kernel writes it."""
 
     @property
     def remote(self) -> bool:
@@ -81,20 +83,21 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
 def volumes(folder: str) -> dict[str, str]:
     """Return `folder` and every mount point below it, each with what tells its file system from another one.
 
-    That is the type, the id that statfs(2) gives (of many file systems it stays the same across reboots), and the inode of the top
-    directory; nothing (an empty string) where it cannot be told.
+    The identity is the type, the id that statfs(2) gives (for many file systems it survives a reboot), and the inode of the top
+    directory. FUSE gives no id, so the mount's source stands in its place. The identity is empty where it cannot be found out.
     """
     real, table = os.path.realpath(folder), _mountinfo()
-    found = {folder: mount_of(folder, table).type}
+    found = {folder: mount_of(folder, table)}
     for _, _, mount in (_parsed(line) for line in table.split("\n") if line):
         if mount.point != real and _lies_in(mount.point, real):
-            found[folder + mount.point[len(real) :]] = mount.type
-    return {path: _identity(path, kind) for path, kind in found.items()}
+            found[folder + mount.point[len(real) :]] = mount
+    return {path: _identity(path, mount) for path, mount in found.items()}
 
 
-def _identity(path: str, kind: str) -> str:
+def _identity(path: str, mount: Mount) -> str:
     try:
-        return f"{kind} {os.statvfs(path).f_fsid:x} {os.stat(path).st_ino}"
+        number = os.statvfs(path).f_fsid
+        return f"{mount.type} {f'{number:x}' if number else mount.source} {os.stat(path).st_ino}"
     except OSError:
         return ""
 
@@ -146,7 +149,8 @@ def _parsed(line: str) -> tuple[str, str, Mount]:
     identity, parent, _, _, point = before.split(" ")[:5]
     # The kernel escapes blanks and backslashes, and nothing else.
     point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
-    return identity, parent, Mount(point, after.split(" ", 1)[0])
+    kind, source, *_ = after.split(" ")
+    return identity, parent, Mount(point, kind, source)
 
 
 def _mountinfo() -> str:

@@ -49,7 +49,7 @@ from daemon.watch.filters import NO_MEDIA, Filters
 from daemon.watch.mounts import root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +143,8 @@ class _WatchGroup(InotifyWatchGroup):
     lost: Any = None
     refused: dict[bytes, int] = field(default_factory=dict)
     """Directories the kernel gave no watch for, with the errno."""
+    also: dict[WatchDescriptor, frozenset[bytes]] = field(default_factory=dict)
+    """The other paths of a directory that is mounted at several places: the kernel gives it one watch."""
     _move_event_grouper: InotifyMoveEventGrouper = field(default_factory=_MoveEvents, init=False)
 
     def on_event(self, event: InotifyEvent) -> None:
@@ -152,6 +154,8 @@ class _WatchGroup(InotifyWatchGroup):
             # It may be readable now: as good as new.
             event = InotifyEvent(event.wd, NEW_DIRECTORY, 0, event.name)
         super().on_event(event)
+        if self.also and event.is_directory and event.name:
+            self._follow_directory(event)
 
     def on_queue_overflow(self) -> None:
         """Watch what is there now, and have it walked.
@@ -170,6 +174,14 @@ class _WatchGroup(InotifyWatchGroup):
                 stale -= self._watch_all(self.path)
             self._remove_callbacks(list(stale))
         self.lost()
+
+    def others(self, path: bytes) -> Iterator[bytes]:
+        """Yield the other paths of a file or directory that lies in a directory with several paths, or is one."""
+        for directory, name in ((path, b""), os.path.split(path)) if self.also else ():
+            wd = self._active_callbacks_by_path.get(directory)
+            for place in self.also.get(wd, ()) if wd is not None else ():
+                if place != directory:
+                    yield os.path.join(place, name) if name else place
 
     def forget(self, path: bytes) -> None:
         """Watch a directory no longer that was moved out; what lies at its path by now is watched anew."""
@@ -231,6 +243,11 @@ class _WatchGroup(InotifyWatchGroup):
                 self.refused[path] = error.errno
             return None
         before = self._active_callbacks_by_watch.get(wd)
+        if before not in (None, path) and root_of(os.fsdecode(before)) == root_of(os.fsdecode(path)):
+            # It is mounted at both places.
+            self.also[wd] = self.also.get(wd, frozenset()) | {before, path}
+            self._active_callbacks_by_path[path] = wd
+            return wd
         if before is not None and self._active_callbacks_by_path.get(before) == wd:
             # The same directory, come back under another name.
             del self._active_callbacks_by_path[before]
@@ -249,6 +266,9 @@ class _WatchGroup(InotifyWatchGroup):
             del self.refused[refused]
 
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        for place in self.also.pop(wd, ()):
+            if self._active_callbacks_by_path.get(place) == wd:
+                del self._active_callbacks_by_path[place]
         path = self._active_callbacks_by_watch.pop(wd, None)
         # Another directory may have taken its path, and be gone from there as well: the original ends its thread on that.
         if path is not None and self._active_callbacks_by_path.get(path) == wd:
@@ -280,6 +300,25 @@ class _WatchGroup(InotifyWatchGroup):
             else:
                 # Before anybody is told, and walks it.
                 self._watch_all(directory)
+
+    def _follow_directory(self, event: InotifyEvent) -> None:
+        """Follow a directory that appeared in one with several paths, or was moved, at each of them."""
+        with self._lock:
+            if event.is_create:
+                for place in self.also.get(event.wd, ()):
+                    self._watch_all(os.path.join(place, event.name))
+            elif event.is_move and self.is_active:
+                self._find_paths_again()
+
+    def _find_paths_again(self) -> None:
+        """Find the paths of the directories that have several, after some of them were moved. No watch is given up for it."""
+        before, self.also = self.also, {}
+        for wd, places in before.items():
+            known = self._active_callbacks_by_watch.get(wd)
+            for place in places:
+                if place != known and self._active_callbacks_by_path.get(place) == wd:
+                    del self._active_callbacks_by_path[place]
+        self._watch_all(self.path)
 
     def _is_refused(self, event: InotifyEvent) -> bool:
         with self._lock:
@@ -473,12 +512,20 @@ class FolderWatch:
         return {os.fsdecode(path): code for path, code in group.refused.copy().items()} if group else {}
 
     def changed(self, path: str, hint: Hint) -> None:
-        if self._filters.admits(self._relative(path)):
-            self._listener.changed(path, hint)
+        for place in self._places(path):
+            if self._filters.admits(self._relative(place)):
+                self._listener.changed(place, hint)
 
     def rescan(self, directory: str, reason: str) -> None:
-        if self._filters.admits_directory(self._relative(directory)):
-            self._listener.rescan(directory, reason)
+        for place in self._places(directory):
+            if self._filters.admits_directory(self._relative(place)):
+                self._listener.rescan(place, reason)
+
+    def _places(self, path: str) -> list[str]:
+        """Return a path, and the others at which the same file or directory is mounted in the folder."""
+        group = self._emitter.group if self._emitter else None
+        others = group.others(os.fsencode(path)) if group is not None and group.also else ()
+        return [path, *map(os.fsdecode, others)]
 
     def _admits(self, directory: str) -> bool:
         # A walk gives the children of admitted directories alone: the last name decides.

@@ -15,7 +15,7 @@ from daemon.watch.filters import NO_MEDIA
 from daemon.watch.mounts import volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from daemon.watch.filters import Filters
 
@@ -142,6 +142,8 @@ class Recording:
     """The files below a folder, in byte order."""
     failures: Callable[[], dict[str, str]]
     """Every path that failed -> the state of its file then, as daemon.changes.signature() describes it."""
+    copies: Callable[[list[str]], Mapping[str, Collection[str]]] = lambda _: {}
+    """Files of the index -> the other files that hold the same photo."""
 
 
 @dataclass(slots=True)
@@ -153,10 +155,17 @@ class Comparison:
     recorded: int = 0
     recorded_on: collections.Counter[str | None] = field(default_factory=collections.Counter)
     """How many of the recorded files lie on each of the mount points that the comparison was told of."""
+    changed_on: collections.Counter[str | None] = field(default_factory=collections.Counter)
+    """How many of those are there, and differ."""
     missing: list[str] = field(default_factory=list)
     """Files of the index that are not there, where that can be told."""
     mended: list[str] = field(default_factory=list)
     """Failures whose file is gone."""
+
+    def unchanged_on(self, tops: Collection[str]) -> dict[str, int]:
+        """Return how many files are there as they were recorded, by the mount points that the comparison was told about."""
+        missing = collections.Counter(_top(path, tops) for path in self.missing)
+        return {top: self.recorded_on[top] - self.changed_on[top] - missing[top] for top in tops}
 
 
 def compare(
@@ -179,6 +188,8 @@ def compare(
             missing.append(raw)
             continue
         path = os.fsdecode(raw)
+        if difference is Difference.CHANGED:
+            found.changed_on[_top(path, mounts)] += 1
         if path in failures and _still_fails(path, failures[path]):
             continue
         found.added += difference is Difference.ADDED
@@ -206,11 +217,15 @@ def _readable(walk: Walk) -> Iterator[Described]:
         walk.unreadable.append(os.fsencode(walk.top))
 
 
+def _top(path: str, mounts: Collection[str]) -> str | None:
+    return volume_of(path, mounts) if len(mounts) > 1 else next(iter(mounts), None)
+
+
 def _counted(recorded: Iterator[Described], found: Comparison, mounts: Collection[str]) -> Iterator[Described]:
     for item in recorded:
         found.recorded += 1
         if len(mounts) > 1:
-            found.recorded_on[volume_of(os.fsdecode(item[0]), mounts)] += 1
+            found.recorded_on[_top(os.fsdecode(item[0]), mounts)] += 1
         yield item
     if len(mounts) == 1:
         found.recorded_on[next(iter(mounts))] = found.recorded

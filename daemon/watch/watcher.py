@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import errno
 import itertools
 import logging
@@ -12,23 +14,34 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from daemon.changes import Hint, Remembered
+from daemon.changes import Hint, Hold, Remembered
 from daemon.errors import StoreUnavailable
 from daemon.instruments import RECONCILE_SECONDS
 from daemon.lifecycle import Worker
-from daemon.watch.brake import Hold, judge
+from daemon.watch.brake import Facts, held_by, judge
+from daemon.watch.commands import Commands
 from daemon.watch.filters import NO_MEDIA
-from daemon.watch.folder import ABSENT, Pass, WatchedFolder, more_watches, refusal, unusable
-from daemon.watch.mounts import MountTable, mount_of
+from daemon.watch.folder import (
+    ABSENT,
+    Pass,
+    WatchedFolder,
+    more_watches,
+    polled_part,
+    refusal,
+    unusable,
+    view_of,
+)
+from daemon.watch.mounts import MountTable, mount_of, volumes
 from daemon.watch.observer import FolderWatch
 from daemon.watch.reconcile import CHUNK, Walk, compare
 from daemon.watch.requests import Request, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from daemon.watch.brake import Brake, Judgement
     from daemon.watch.filters import Filters
+    from daemon.watch.folder import Survey
     from daemon.watch.pending import Pending
     from daemon.watch.reconcile import Comparison, Recording
 
@@ -36,6 +49,8 @@ log = logging.getLogger(__name__)
 
 TEND_SECONDS = 0.5
 """How often the watches themselves are looked after."""
+STEP_SECONDS = 0.05
+"""How long the walker waits at most before it looks for commands."""
 OUTAGE_SECONDS = 1.0
 RENAMED_SECONDS = 5.0
 JITTER = 0.1
@@ -50,10 +65,12 @@ class Memory(Protocol):
 
 
 class Watcher:
-    """Puts every path that may differ from the index into `pending`.
+    """Puts every path that may differ from the index into `pending`, and decides which missing files are held.
 
-    One thread reconciles: at start (watch first, then walk), every `rescan_seconds`, every `poll_seconds` where there are no
-    events, after lost events, and below a directory that appears, moves or goes. Two walks never run at once.
+    One thread, the walker, owns the folders. It reconciles: at start (watch first, then walk), every `rescan_seconds`, every
+    `poll_seconds` where there are no events, after lost events, and below a directory that appears, moves or goes. Two walks
+    never run at once. Other threads hand commands to the walker, which it carries out between two files of a walk as well, and
+    read the views of the folders, which never change.
     """
 
     name = "watcher"
@@ -84,7 +101,11 @@ class Watcher:
         self._walk: Walk | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._deciding = threading.Lock()
+        self._commands = Commands(self._wake.set)
+        self._met: collections.deque[str] = collections.deque()
+        """Held files that the pipeline has met since."""
+        self._unjudged: collections.deque[str] = collections.deque()
+        """Missing files that were left alone because another volume was there than at the last walk."""
         self._worker = Worker("reconcile", self._run)
         self.folders = [WatchedFolder(path, wanted, FolderWatch(path, filters, self)) for path, wanted in folders]
         self.reconciles = 0
@@ -95,14 +116,19 @@ class Watcher:
     def start(self) -> None:
         self._mount_table.open()
         for folder in self.folders:
+            # A store that is away is asked again by the first walk.
+            with contextlib.suppress(StoreUnavailable):
+                self._recall(folder)
             self._arm(folder)
         self.rescan_all("lookaliked started")
+        self._commands.expect()
         self._worker.start()
 
     def stop(self) -> None:
         self._stop.set()
         self._wake.set()
         self._worker.join()
+        self._commands.close()
         for folder in self.folders:
             folder.watch.disarm()
         self._mount_table.close()
@@ -177,10 +203,16 @@ class Watcher:
                 return False
         return True
 
-    def is_reachable(self, path: str, hint: Hint) -> bool:
-        """Whether what `path` lies on is there, so that a missing file is a deleted file; `hint` says what raised the question."""
+    def is_reachable(self, path: str) -> bool:
+        """Whether the volume of `path` is there, so that a file which an event reports as gone was deleted."""
         folder = self.folder_of(path)
-        return folder is not None and folder.is_reachable(path, hint)
+        if folder is None:
+            return False
+        reachable = folder.is_reachable(path)
+        if not reachable and not folder.is_unverified(path):
+            # Another volume is there than at the last walk. It is asked again once a walk has judged that.
+            self._unjudged.append(path)
+        return reachable
 
     def is_unverified(self, path: str) -> bool:
         """Whether a file of the index cannot be told to be there: it is held as missing, or its folder is away."""
@@ -196,45 +228,90 @@ class Watcher:
         self._wake.set()
         return done
 
-    # Deciding: called on any thread
+    # Commands: called on any thread, answered when the walker has carried them out
 
-    def approve(self, folder: WatchedFolder) -> threading.Event:
-        """Have what is missing from a folder deleted from the index; returns what is set once the deletions are pending."""
-        with self._deciding:
-            if folder.absent:
-                folder.given_up = True
-            elif folder.hold:
-                folder.approved |= folder.hold.paths
-        return self._ask(Request(folder.path, "its deletions were approved"))
+    def approve(self, folder: WatchedFolder) -> None:
+        """Delete the missing files of a folder from the index: all that it holds, or everything of a folder that is away.
+
+        The decision is written down when this returns. Raises StoreUnavailable.
+        """
+        self._commands.call(lambda: self._approve(folder))
 
     def reject(self, folder: WatchedFolder) -> None:
-        """Keep what is missing from a folder in the index until it is back, and ask no more. Raises StoreUnavailable."""
-        with self._deciding:
-            missing = sum(1 for _ in self._recording.below(folder.path)) if folder.absent else folder.held
-            remembered = replace(folder.remembered or self._memory.recall(folder.path), kept=missing)
-            self._memory.remember(folder.path, remembered)
-            folder.remembered = remembered
-            if folder.hold:
-                folder.hold = replace(folder.hold, kept=True)
-                self._say_hold(folder, folder.hold)
+        """Keep the missing files of a folder in the index until they are back, and ask no more.
+
+        The decision is written down when this returns. Raises StoreUnavailable.
+        """
+        self._commands.call(lambda: self._reject(folder))
 
     def keep(self, path: str, files: int) -> None:
-        """Let so many files of the folder at `path` be missing, as was decided of them in another place. Raises StoreUnavailable.
+        """Let so many files of the folder at `path` be missing, as somebody decided in another place. Raises StoreUnavailable.
 
-        It is used up by the walks that meet those files, which are not all known yet.
+        The walks that meet those files use the allowance up.
         """
-        with self._deciding:
-            for folder in self.folders:
-                if folder.path == path:
-                    folder.granted += files
-            known = self._memory.recall(path)
-            self._memory.remember(path, replace(known, kept=known.kept + files))
+        self._commands.call(lambda: self._keep(path, files))
+
+    def noticed(self, paths: Iterable[str]) -> None:
+        """Say that these files were seen on the disk, or are not in the index any more: no hold covers them from now on."""
+        views = [view for folder in self.folders if (view := folder.view).held]
+        met = [path for path in paths if any(path in view.held for view in views)] if views else []
+        if met:
+            self._met.extend(met)
+            self._commands.post(lambda: self._drop(frozenset(_drained(self._met))))
+
+    def _approve(self, folder: WatchedFolder) -> None:
+        holds = [replace(hold, decision="approved") for hold in folder.view.holds]
+        if folder.absent:
+            paths = frozenset(os.fsdecode(raw) for raw, _ in self._recording.below(folder.path))
+            whole = Hold(folder.note, paths, len(paths), folder.view.since, decision="approved")
+            holds = [whole] if paths else []
+        self._write(folder, replace(self._recall(folder), holds=tuple(holds)))
+        self._tell(folder)
+        self._ask(Request(folder.path, "its deletions were approved"))
+
+    def _reject(self, folder: WatchedFolder) -> None:
+        known = self._recall(folder)
+        holds = tuple(hold if hold.decision else replace(hold, decision="kept") for hold in known.holds)
+        kept = known.kept
+        if folder.absent:
+            kept = sum(os.fsdecode(raw) not in folder.view.held for raw, _ in self._recording.below(folder.path))
+        self._write(folder, replace(known, holds=holds, kept=kept))
+        self._tell(folder)
+
+    def _keep(self, path: str, files: int) -> None:
+        folder = next((folder for folder in self.folders if folder.path == path), None)
+        known = self._memory.recall(path) if folder is None else self._recall(folder)
+        granted = replace(known, kept=known.kept + files)
+        if folder is None:
+            self._memory.remember(path, granted)
+        else:
+            self._write(folder, granted)
+            folder.granted += files
+
+    def _drop(self, paths: frozenset[str]) -> None:
+        """Take files out of the holds. They are written down later: a hold that covers too much is put right by the next walk."""
+        if not paths:
+            return
+        for folder in self.folders:
+            if met := paths & folder.view.held:
+                holds = (replace(hold, paths=hold.paths - met) for hold in folder.view.holds)
+                folder.view = view_of(folder.view, tuple(hold for hold in holds if hold.paths))
+                self._tell(folder)
+        # One that is gone again was deleted by somebody: as long as it was held, no event could say so.
+        self._pending.put_all([path for path in paths if not os.path.lexists(path)], Hint.GONE)
 
     # The reconcile thread
 
     def _run(self) -> None:
+        self._commands.open()
+        try:
+            self._work()
+        finally:
+            self._commands.close()
+
+    def _work(self) -> None:
         tended = time.monotonic()
-        while not self._stop.is_set():
+        while not self._is_stopped():
             if request := self._requests.take():
                 self._serve(request)
             else:
@@ -245,13 +322,24 @@ class Watcher:
                 self._tend()
                 tended = time.monotonic()
 
+    def _is_stopped(self) -> bool:
+        """Whether to stop; asked between any two steps, so commands are carried out then."""
+        self._commands.serve()
+        return self._stop.is_set()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait so long, and carry out commands meanwhile."""
+        until = time.monotonic() + seconds
+        while not self._is_stopped() and (left := until - time.monotonic()) > 0:
+            self._stop.wait(min(left, STEP_SECONDS))
+
     def _serve(self, request: Request) -> None:
         try:
             follow_up = self._reconcile(request)
         except StoreUnavailable as error:
             log.debug("reconciling %s waits: %s", request.directory, error)
             self._requests.defer(request)
-            self._stop.wait(OUTAGE_SECONDS)
+            self._pause(OUTAGE_SECONDS)
             return
         finally:
             self._walk = None
@@ -265,6 +353,7 @@ class Watcher:
         now = time.monotonic()
         remounted = self._mount_table.changed()
         for folder in self.folders:
+            self._save(folder)
             if folder.absent:
                 if not unusable(folder.path):
                     self._ask(Request(folder.path, "the folder is back"))
@@ -288,7 +377,7 @@ class Watcher:
             because = f"{mount.type} raises no events for changes made elsewhere, so the folder is polled"
         folder.watch.disarm()
         folder.watch.remember_root()
-        folder.note_mounts()
+        folder.armed_on = volumes(folder.path)
         if mode == "events":
             try:
                 folder.watch.arm()
@@ -298,9 +387,10 @@ class Watcher:
                     self._say(folder, *problem)
                     return False
                 mode, because = "poll", refusal(error)
-        folder.mode, folder.polled_because, folder.given_up = mode, because, False
-        if folder.state == "starting" or folder.absent:
-            self._say(folder, "watching", folder.polled_because)
+        folder.polled_because = because
+        folder.view = replace(folder.view, mode=mode)
+        if folder.state == "starting" and not folder.held:
+            self._say(folder, "watching", because)
         return True
 
     def _prepare(self, folder: WatchedFolder) -> bool:
@@ -312,24 +402,42 @@ class Watcher:
         if problem:
             self._say(folder, *problem)
             return False
-        if folder.mode == "events" and folder.watch.armed and not folder.remounted():
+        if folder.mode == "events" and folder.watch.armed and folder.armed_on == volumes(folder.path):
             folder.watch.watch_refused()
             return True
         return self._arm(folder)
 
-    def _say(self, folder: WatchedFolder, state: str, note: str) -> None:
-        if (folder.state, folder.note) != (state, note) and note:
-            log.warning("%s: %s", folder.path, note, extra={"path": folder.path})
-        elif state == "watching" and folder.state in ("held", "kept", *ABSENT):
-            log.info("%s: it is as it was, nothing is held any more", folder.path, extra={"path": folder.path})
-        if folder.state != state:
-            folder.since = time.time()
-        folder.state, folder.note = state, note
+    def _recall(self, folder: WatchedFolder) -> Remembered:
+        """Return what is remembered of a folder; its holds stand from then on. Raises StoreUnavailable."""
+        if folder.remembered is None:
+            folder.remembered = self._memory.recall(folder.path)
+            folder.view = replace(view_of(folder.view, folder.remembered.holds), allowance=folder.remembered.kept)
+            self._tell(folder)
+        return replace(folder.remembered, holds=folder.view.holds)
 
-    def _say_hold(self, folder: WatchedFolder, hold: Hold) -> None:
-        decide = "" if hold.kept else ", or until you decide: lookalike deletions list"
-        state = "kept" if hold.kept else "held"
-        self._say(folder, state, f"{hold.reason}; they are kept in the index until they are back{decide}")
+    def _write(self, folder: WatchedFolder, remembered: Remembered) -> None:
+        """Write down what is to be remembered, then act upon it. Raises StoreUnavailable, and changes nothing then."""
+        if remembered != folder.remembered:
+            self._memory.remember(folder.path, remembered)
+            folder.remembered = remembered
+        folder.view = replace(view_of(folder.view, remembered.holds), allowance=remembered.kept)
+
+    def _save(self, folder: WatchedFolder) -> None:
+        """Write down holds that have become smaller since; later, where the store is away."""
+        if folder.remembered is not None and folder.remembered.holds != folder.view.holds:
+            with contextlib.suppress(StoreUnavailable):
+                self._write(folder, self._recall(folder))
+
+    def _say(self, folder: WatchedFolder, state: str, note: str, last: Pass | None = None) -> None:
+        before = folder.view
+        if (before.state, before.note) != (state, note) and note:
+            log.warning("%s: %s", folder.path, note, extra={"path": folder.path})
+        elif state == "watching" and before.state in ("held", "kept", *ABSENT):
+            log.info(
+                "%s: the folder is complete again; nothing is held any more", folder.path, extra={"path": folder.path}
+            )
+        since = time.time() if before.state != state else before.since
+        folder.view = replace(before, state=state, note=note, since=since, last=last or before.last)
 
     def _reconcile(self, request: Request) -> Request | None:
         """Compare a directory with the index; returns the request that has to be served in its place, if one has."""
@@ -337,150 +445,183 @@ class Watcher:
         if folder is None:
             return None
         whole = request.directory == folder.path
-        if whole:
-            if not self._prepare(folder):
-                self._give_up(folder)
-                return None
-        elif not folder.watch.folder_is_same():
-            # Not what the event told of; all of it is compared when it is back.
+        remembered = self._recall(folder)
+        if whole and not self._prepare(folder):
+            self._delete_approved(folder)
             return None
-        with self._deciding:
-            if folder.remembered is None:
-                recalled = self._memory.recall(folder.path)
-                # What was granted since the start is in it already.
-                folder.remembered = replace(recalled, kept=recalled.kept - folder.granted)
+        if not whole and (folder.absent or folder.remounted()):
+            # Not the volumes that the event came from: only a walk of the whole folder judges what is missing.
+            return replace(request, directory=folder.path, deliberate=False)
         log.debug("reconciling %s: %s", request.directory, request.reason, extra={"path": request.directory})
         started = time.monotonic()
         self._walk = walk = Walk(
             request.directory,
             self._filters,
-            self._stop.is_set,
+            self._is_stopped,
             rest=self._breathe if request.unhurried else None,
             barred=not self._is_passed(folder.path, request.directory[len(folder.path) :].strip(os.sep)),
         )
-        now = folder.note_mounts()
-        found = compare(walk, self._recording, queue=self._queue, mounts={*folder.remembered.volumes, *now})
+        seen = folder.survey()
+        tops = {*remembered.volumes, *seen.volumes}
+        found = compare(walk, self._recording, queue=self._queue, mounts=tops)
         if self._stop.is_set():
             return None
+        if folder.survey() != seen:
+            # A disk came or went during the walk: nobody can tell which of the two the walk has seen.
+            self._pause(TEND_SECONDS)
+            return request
         self.reconciles += 1
-        RECONCILE_SECONDS.observe(time.monotonic() - started)
-        if not whole:
-            return self._release_part(folder, found, walk, now, request)
-        self._release(folder, found, walk, now)
         seconds = time.monotonic() - started
-        folder.last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
-        about = {"path": folder.path, "duration_seconds": seconds}
-        log.debug("%s is compared: %d files in %.1f s", folder.path, walk.files, seconds, extra=about)
-        self._schedule(folder)
-        self._judge(folder, walk)
+        RECONCILE_SECONDS.observe(seconds)
+        facts = self._facts(folder, found, walk, seen)
+        if whole:
+            self._settle(folder, judge(facts, self._brake), seen, found)
+            last = Pass(time.time(), seconds, walk.files, found.added, found.changed, len(found.missing))
+            self._conclude(folder, walk, last)
+        return None if whole else self._conclude_part(folder, facts, found, request)
+
+    def _conclude(self, folder: WatchedFolder, walk: Walk, last: Pass) -> None:
+        """Note what a walk of all of a folder showed, and say how the folder is watched."""
+        about = {"path": folder.path, "duration_seconds": last.seconds}
+        log.debug("%s is compared: %d files in %.1f s", folder.path, last.files, last.seconds, extra=about)
+        folder.polled_below = polled_part(folder.path, folder.view.seen.volumes)
+        folder.notes = tuple(self._shortcomings(folder, walk))
+        self._schedule(folder, last)
+        self._tell(folder, last)
+
+    def _conclude_part(
+        self, folder: WatchedFolder, facts: Facts, found: Comparison, request: Request
+    ) -> Request | None:
+        """Queue the deletions in a part of a folder; returns a request for all of it where a part cannot decide."""
+        # A walk of all of it judges what is held, but an event may say later that somebody deleted what an earlier walk missed.
+        held = folder.view.away if request.deliberate else folder.view.held
+        part = replace(facts, missing=facts.missing - held, holds=(), allowance=0)
+        judgement = judge(replace(part, deliberate=request.deliberate), self._brake)
+        if judgement.holds:
+            return Request(folder.path, request.reason, waiters=request.waiters)
+        self._delete(judgement, found)
         return None
 
     def _breathe(self, worked_seconds: float) -> None:
         """Leave the disk to others for as long as it was used: half of the time at most goes into a walk that nobody waits for."""
-        self._stop.wait(min(worked_seconds, 1.0))
+        self._pause(min(worked_seconds, 1.0))
 
     def _queue(self, paths: list[str], hint: Hint = Hint.FOUND) -> None:
         # A walk is faster than what follows it: it waits, so that a library of any size is listed in bounded memory.
         # Half of the room, so that what happens meanwhile is still listed path by path.
-        self._pending.wait_below(max(1, self._max_pending // 2), self._stop)
+        while len(self._pending) >= max(1, self._max_pending // 2) and not self._is_stopped():
+            self._stop.wait(STEP_SECONDS)
         self._pending.put_all(paths, hint)
 
-    def _give_up(self, folder: WatchedFolder) -> None:
-        """Queue the deletion of everything in a folder that is away, where somebody has decided so."""
-        if not folder.given_up:
-            return
-        recorded = self._recording.below(folder.path)
-        while paths := [os.fsdecode(path) for path, _ in itertools.islice(recorded, CHUNK)]:
+    def _delete_approved(self, folder: WatchedFolder) -> None:
+        """Queue the deletions that somebody approved of a folder that is away."""
+        approved = iter(sorted(folder.view.approved))
+        while paths := list(itertools.islice(approved, CHUNK)):
             self._queue(paths, Hint.GONE)
 
-    def _release_part(
-        self, folder: WatchedFolder, found: Comparison, walk: Walk, now: dict[str, str], request: Request
-    ) -> Request | None:
-        """Queue what a part of a folder misses; returns a request for all of it where that is not for a part to decide."""
-        found.missing = [path for path in found.missing if not folder.is_unverified(path)]
-        judgement = self._judged(folder, found, now, empty=not walk.files, deliberate=request.deliberate)
-        self._delete(found, judgement.held)
-        if not judgement.held:
-            return None
-        return Request(folder.path, request.reason, waiters=request.waiters)
+    def _facts(self, folder: WatchedFolder, found: Comparison, walk: Walk, seen: Survey) -> Facts:
+        """Gather everything that the judgement of a walk depends on."""
+        remembered = self._recall(folder)
+        facts = Facts(
+            folder.path,
+            frozenset(found.missing),
+            found.recorded,
+            remembered.volumes,
+            seen.volumes,
+            unchanged_on=found.unchanged_on({*remembered.volumes, *seen.volumes}),
+            empty=not walk.files,
+            holds=remembered.holds,
+            allowance=remembered.kept,
+            moment=time.time(),
+        )
+        undecided = (hold for hold in judge(facts, self._brake).holds if not (hold.volume or hold.decision))
+        at_stake = held_by(undecided)
+        if folder.last is not None and not folder.last.added:
+            # No file has been added that a held one might have become.
+            at_stake -= folder.view.held
+        return replace(facts, elsewhere=self._elsewhere(sorted(at_stake), facts.missing))
 
-    def _release(self, folder: WatchedFolder, found: Comparison, walk: Walk, now: dict[str, str]) -> None:
-        """Queue the deletions, or hold them when a disk that went away is likelier than a decision."""
-        assert folder.remembered is not None  # noqa: S101 - for the type checker
-        approved = folder.approved.intersection(found.missing)
-        missing = found.missing
-        found.missing = [path for path in missing if path not in approved]
-        judgement = self._judged(folder, found, now, empty=not walk.files, deliberate=False)
-        with self._deciding:
-            folder.hold = self._hold(folder, found, judgement)
-            folder.approved = approved
-            self._remember(folder, now)
-        found.missing = missing
-        self._delete(found, folder.hold.paths if folder.hold else frozenset())
+    def _elsewhere(self, paths: list[str], missing: frozenset[str]) -> frozenset[str]:
+        """Return those of the missing files whose photo is in another watched file that is there."""
+        return frozenset(
+            path
+            for start in range(0, len(paths), CHUNK)
+            for path, copies in self._recording.copies(paths[start : start + CHUNK]).items()
+            if any(copy not in missing and self.admits(copy) and os.path.lexists(copy) for copy in copies)
+        )
 
-    def _judged(
-        self, folder: WatchedFolder, found: Comparison, now: dict[str, str], *, empty: bool, deliberate: bool
-    ) -> Judgement:
-        assert folder.remembered is not None  # noqa: S101 - for the type checker
-        before = folder.remembered.volumes
-        return judge(found, self._brake, folder=folder.path, before=before, now=now, empty=empty, deliberate=deliberate)
+    def _settle(self, folder: WatchedFolder, judgement: Judgement, seen: Survey, found: Comparison) -> None:
+        """Act upon a judgement: the holds are written down and shown before anything is deleted."""
+        known = self._recall(folder)
+        # An allowance is for the first walk that meets the files; only what was granted to files yet to come is left.
+        granted = min(folder.granted, known.kept - judgement.used)
+        new = judgement.held - folder.view.held
+        self._write(folder, Remembered(seen.volumes, granted, judgement.holds))
+        folder.granted = granted
+        folder.view = replace(folder.view, seen=seen)
+        self._delete(judgement, found)
+        unjudged = [path for path in _drained(self._unjudged) if folder.contains(path)]
+        self._pending.put_all(unjudged, Hint.GONE)
+        # What came back after the walk had passed its place is not missing. Later arrivals are noticed by the pipeline.
+        self._drop(frozenset(path for path in new if os.path.lexists(path)))
 
-    def _hold(self, folder: WatchedFolder, found: Comparison, judgement: Judgement) -> Hold | None:
-        assert folder.remembered is not None  # noqa: S101 - for the type checker
-        missing = len(found.missing)
-        kept = 0 < missing <= folder.remembered.kept + folder.granted
-        if not judgement.held and not kept:
-            return None
-        paths = frozenset(found.missing) if kept else judgement.held
-        reason = judgement.reason or f"{missing:,} of {found.recorded:,} photos are missing from it"
-        return Hold(reason, paths, found.recorded, folder.hold.since if folder.hold else time.time(), kept)
+    def _delete(self, judgement: Judgement, found: Comparison) -> None:
+        self._pending.put_all([*judgement.deleted, *found.mended], Hint.GONE)
 
-    def _remember(self, folder: WatchedFolder, now: dict[str, str]) -> None:
-        assert folder.remembered is not None  # noqa: S101 - for the type checker
-        before = folder.remembered
-        # What held files lay on is still what they are missing from.
-        known = now | dict(before.volumes) if folder.hold else now
-        allowed = before.kept + folder.granted
-        kept = min(allowed, folder.held)
-        granted = min(folder.granted, allowed - kept)
-        remembered = Remembered(known, kept)
-        if remembered != before:
-            self._memory.remember(folder.path, replace(remembered, kept=kept + granted))
-            folder.remembered, folder.granted = remembered, granted
-
-    def _delete(self, found: Comparison, held: frozenset[str]) -> None:
-        self._pending.put_all([path for path in found.missing if path not in held] + found.mended, Hint.GONE)
-
-    def _schedule(self, folder: WatchedFolder) -> None:
+    def _schedule(self, folder: WatchedFolder, last: Pass) -> None:
         # A hold is looked at again soon: the disk may be back.
-        polled = folder.mode == "poll" or folder.remote_below or bool(folder.watch.refused) or bool(folder.held)
+        polled = folder.mode == "poll" or folder.polled_below or bool(folder.watch.refused) or bool(folder.held)
         seconds = self._poll_seconds if polled else self._rescan_seconds
-        if folder.hold and folder.last and folder.last.added:
+        if folder.held and last.added:
             # What is missing may have been renamed: it is known once what was added has been looked at.
             seconds = min(seconds, RENAMED_SECONDS)
         folder.next_walk = time.monotonic() + seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
-    def _judge(self, folder: WatchedFolder, walk: Walk) -> None:
-        """Say how the folder is watched after a walk that went through."""
-        if folder.hold:
-            self._say_hold(folder, folder.hold)
-            return
-        notes = [folder.polled_because] if folder.polled_because else []
-        if folder.remote_below and folder.mode == "events":
-            notes.append(
-                "network file systems that are mounted in it raise no events for changes made elsewhere, so they are polled"
-            )
+    def _shortcomings(self, folder: WatchedFolder, walk: Walk) -> Iterator[str]:
+        """Yield a sentence for each way in which a walk that went through shows the folder to be watched less well."""
+        if folder.polled_below and folder.mode == "events":
+            yield folder.polled_below
         refused = sum(code != errno.EACCES for code in folder.watch.refused.values())
         if refused:
             few = f"no inotify watch was left for {refused} of the folders in it, so they are polled"
-            notes.append(f"{few}; {more_watches(walk.directories)}")
+            yield f"{few}; {more_watches(walk.directories)}"
         if walk.unreadable:
             example = os.fsdecode(walk.unreadable[0])
-            notes.append(
+            yield (
                 f"{len(walk.unreadable)} of the folders in it cannot be read, {example} among them; "
                 "what was indexed there is kept"
             )
-        self._say(folder, "watching", "; ".join(notes))
+
+    def _tell(self, folder: WatchedFolder, last: Pass | None = None) -> None:
+        """Say in which state the folder is, after a walk of all of it where there is a `last` one.
+
+        Only such a walk shows that a folder is there again.
+        """
+        view = folder.view
+        if view.absent and last is None:
+            return
+        if view.holds:
+            self._say(folder, *_about(view.holds), last)
+        elif last or view.last:
+            self._say(folder, "watching", "; ".join(filter(None, (folder.polled_because, *folder.notes))), last)
+
+
+def _about(holds: Sequence[Hold]) -> tuple[str, str]:
+    """Return the state of a folder with these holds, and a note that says why and what to do."""
+    reasons = "; ".join(hold.reason for hold in holds)
+    if all(hold.decision == "approved" for hold in holds):
+        return "held", f"{reasons}; their deletion was approved and is under way"
+    if all(hold.decision for hold in holds):
+        return "kept", f"{reasons}; they are kept in the index until they are back"
+    return "held", (
+        f"{reasons}; they are kept in the index until they are back, or until you decide: lookalike deletions list"
+    )
+
+
+def _drained(paths: collections.deque[str]) -> Iterator[str]:
+    """Take all that is in the queue now: other threads may go on to fill it."""
+    for _ in range(len(paths)):
+        yield paths.popleft()
 
 
 def _already() -> threading.Event:

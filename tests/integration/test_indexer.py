@@ -33,7 +33,7 @@ from daemon.watch.reconcile import Recording, Walk, compare
 from daemon.watch.settle import Settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -93,12 +93,16 @@ class Territory:
         self.walked = True
         self.busy = False
         self.rescans = 0
+        self.met: set[str] = set()
 
     def admits(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
 
-    def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
+    def is_reachable(self, path: str) -> bool:  # noqa: ARG002
         return self.reachable
+
+    def noticed(self, paths: Iterable[str]) -> None:
+        self.met |= set(paths)
 
     def is_watched(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/")

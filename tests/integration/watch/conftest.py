@@ -81,6 +81,23 @@ def unmount(directory: Path) -> None:
     subprocess.run(["umount", "--lazy", directory], check=True)
 
 
+def bind(directory: Path, place: Path) -> None:
+    """Show a directory or a file at another place as well."""
+    subprocess.run(["mount", "--bind", directory, place], check=True)
+
+
+@contextlib.contextmanager
+def bound(directory: Path, place: Path) -> Iterator[None]:
+    """Have a directory or a file at another place as well; that may be unmounted meanwhile."""
+    made = subprocess.run(["mount", "--bind", directory, place], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"nothing can be mounted here: {made.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
+
+
 class Memory:
     """What is remembered of the folders, for as long as the test lasts."""
 
@@ -105,8 +122,14 @@ class Scene:
         self.failures: dict[str, str] = {}
         self.looked: list[tuple[str, Hint]] = []
         self.pending = Pending(Settle(0.0, 0.0))
-        self.recording = Recording(below=self.below, failures=lambda: dict(self.failures))
+        self.recording = Recording(
+            below=self.below,
+            failures=lambda: dict(self.failures),
+            copies=lambda paths: {path: self.copies[path] for path in paths if path in self.copies},
+        )
         self.memory = Memory()
+        self.copies: dict[str, list[str]] = {}
+        """Files that hold the same photo as another one."""
         self.watcher: Watcher | None = None
 
     def below(self, folder: str) -> Iterator[tuple[bytes, str]]:
@@ -182,10 +205,12 @@ class Scene:
         try:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            if watcher.is_reachable(path, hint):
+            if hint is not Hint.FOUND and watcher.is_reachable(path):
                 self.index.pop(os.fsencode(path), None)
                 self.failures.pop(path, None)
+                watcher.noticed([path])
             return
+        watcher.noticed([path])
         if not watcher.admits(path):
             self.index.pop(os.fsencode(path), None)
         elif found.st_size == 0:
@@ -217,6 +242,8 @@ class Kit:
     mounted: Callable[[Path], contextlib.AbstractContextManager[None]] = mounted
     scene: type[Scene] = Scene
     unmount: Callable[[Path], None] = unmount
+    bind: Callable[[Path, Path], None] = bind
+    bound: Callable[[Path, Path], contextlib.AbstractContextManager[None]] = bound
 
 
 @pytest.fixture(scope="session")

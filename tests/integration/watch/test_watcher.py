@@ -176,7 +176,7 @@ def test_a_folder_that_is_missing_at_the_start_is_watched_when_it_comes(scene: A
     assert folder.state == "missing"
     assert "does not exist" in folder.note
     assert watcher.walked
-    assert not watcher.is_reachable(str(scene.folder / "a.jpg"), Hint.GONE)
+    assert not watcher.is_reachable(str(scene.folder / "a.jpg"))
     assert scene.indexed == {"a.jpg"}
     scene.write("a.jpg")
     scene.until(lambda: folder.state == "watching")
@@ -424,7 +424,7 @@ def test_only_what_lies_in_a_folder_and_is_not_ignored_is_admitted(scene: Any) -
         assert not watcher.admits(path)
     assert watcher.folder_of(folder) is watcher.folders[0]
     assert watcher.folder_of(folder + "2") is None
-    assert not watcher.is_reachable("/elsewhere/a.jpg", Hint.GONE)
+    assert not watcher.is_reachable("/elsewhere/a.jpg")
 
 
 def test_photos_behind_a_link_that_took_the_place_of_their_directory_are_gone(scene: Any) -> None:

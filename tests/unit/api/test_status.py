@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.api.metrics import exposition
 from daemon.api.schema import Answer, HealthAnswer, Reconcile
 from daemon.api.status import SILENT_SECONDS, Status, Store
-from daemon.changes import Remembered
+from daemon.changes import Hold
 from daemon.errors import StoreUnavailable
 from daemon.index.index import Collection
 from daemon.index.mappings import Counts
 from daemon.indexer import Outage
-from daemon.watch.brake import Hold
-from daemon.watch.folder import WatchedFolder
+from daemon.watch.folder import FolderView, WatchedFolder, view_of
+
+HOLD = Hold("why", frozenset({"/p/a"}), 2, 0.0)
 
 
 class Mappings:
@@ -69,7 +71,7 @@ class Parts:
         encoder = SimpleNamespace(provider="CPUExecutionProvider")
         self.outage = Outage()
         watch: Any = SimpleNamespace(overflows=3, watches=7, refused={"/p/a": 28})
-        self.folder = WatchedFolder("/p", "auto", watch, state="watching")
+        self.folder = WatchedFolder("/p", "auto", watch, FolderView(state="watching"))
         self.watcher = SimpleNamespace(
             folders=[self.folder], walked=True, busy=False, reconciles=5, walking="", files_walked=0,
             folder_of=lambda path: self.folder if self.folder.contains(path) else None,
@@ -90,6 +92,10 @@ class Parts:
         self.status = Status(
             library="lib", data_dir="/d", well_at=lambda: self.well_at, started=time.monotonic(), **parts
         )
+
+    def show(self, *, holds: tuple[Hold, ...] = (), **view: Any) -> None:
+        """Have the folder look like this."""
+        self.folder.view = view_of(replace(self.folder.view, **view), holds)
 
 
 class _Pending(list[str]):
@@ -131,8 +137,7 @@ def test_what_a_service_manager_shows_is_in_words(parts: Parts) -> None:
     assert parts.status.words(0, 0) == "comparing the folders with the index"
     parts.outage.reason = "Redis is away"
     assert parts.status.words(0, 0) == "degraded: Redis is away"
-    parts.folder.state, parts.folder.note = "held", "why"
-    parts.folder.hold = Hold("why", frozenset({"/p/a"}), 2, 0.0)
+    parts.show(state="held", note="why", holds=(HOLD,))
     assert parts.status.words(0, 0) == "degraded: Redis is away (and 1 more)"
 
 
@@ -181,18 +186,18 @@ def test_how_far_a_walk_has_come_is_told(parts: Parts) -> None:
 
 @pytest.mark.parametrize("state", ["missing", "unreadable", "held"])
 def test_a_folder_that_is_not_well_is_a_reason(parts: Parts, state: str) -> None:
-    parts.folder.state, parts.folder.note = state, "why"
-    parts.folder.hold = Hold("why", frozenset({"/p/a"}), 2, 0.0) if state == "held" else None
+    parts.show(state=state, note="why", holds=(HOLD,) if state == "held" else ())
     answer = parts.status.answer()
     assert (answer.state, answer.reasons) == ("degraded", ["/p: why"])
-    assert answer.held_deletions == (1 if state == "held" else 0)
+    # Of a folder that is away, everything is held.
+    assert answer.held_deletions == (1 if state == "held" else parts.mappings.count_below("/p"))
     assert parts.status.health().status == "degraded"
 
 
 @pytest.mark.parametrize("state", ["missing", "kept"])
 def test_a_folder_that_was_decided_about_is_no_reason(parts: Parts, state: str) -> None:
-    parts.folder.state, parts.folder.note, parts.folder.remembered = state, "why", Remembered(kept=2)
-    parts.folder.hold = Hold("why", frozenset({"/p/a"}), 2, 0.0, kept=True) if state == "kept" else None
+    holds = (replace(HOLD, decision="kept"),) if state == "kept" else ()
+    parts.show(state=state, note="why", holds=holds, allowance=2)
     answer = parts.status.answer()
     assert (answer.state, answer.reasons, answer.folders[0].note) == ("up to date", [], "why")
 
