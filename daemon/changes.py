@@ -88,7 +88,7 @@ def photo_id(digest: str) -> int:
 
 
 Decision = Literal["", "kept", "approved"]
-"""What somebody decided about a hold; empty while nobody has."""
+"""The decision about a hold; empty while nobody has made one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def _standing(hold: Hold, facts: Facts) -> Hold | None:
     paths = hold.paths & facts.missing
     is_back = hold.volume and identity(hold.top, facts.now) == hold.volume
     if is_back and not hold.decision:
-        # The volume can be asked again; files that are missing from it now are judged like any others.
+        # The volume can be looked at again; files that are missing from it now are judged like any others.
         return None
     if is_back:
         hold = replace(hold, volume="", top="")

@@ -45,7 +45,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class FolderView:
-    """What is known about a watched folder at one moment. It never changes, so any thread may read it."""
+    """A watched folder as it is known at one moment. It never changes, so any thread may read it."""
 
     mode: str = "events"
     state: str = "starting"
@@ -84,7 +84,7 @@ class FolderView:
 
 
 def view_of(view: FolderView, holds: tuple[Hold, ...]) -> FolderView:
-    """Return the view with these holds in place of its own."""
+    """Return the view with these holds instead of those it has."""
     away = held_by(hold for hold in holds if hold.volume)
     approved = held_by(hold for hold in holds if hold.decision == "approved")
     return replace(view, holds=holds, held=held_by(holds), away=away, approved=approved)
@@ -114,7 +114,7 @@ class WatchedFolder:
     polled_below: str = ""
     """Why a part of the folder has to be polled, a sentence."""
     armed_on: Mapping[str, str] = field(default_factory=dict)
-    """The file systems that were there when its events were asked for: one that came later has no watch."""
+    """The file systems that were there when its watches were set: one that came later has no watch."""
     next_walk: float = 0.0
     """Monotonic time of the next walk that nothing but the clock asks for."""
 

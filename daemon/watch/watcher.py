@@ -562,7 +562,7 @@ class Watcher:
         self._delete(judgement, found)
         unjudged = [path for path in _drained(self._unjudged) if folder.contains(path)]
         self._pending.put_all(unjudged, Hint.GONE)
-        # What came back after the walk had passed its place is not missing. Later arrivals are noticed by the pipeline.
+        # A file that came back after the walk had passed its place is not missing. Later arrivals are noticed by the pipeline.
         self._drop(frozenset(path for path in new if os.path.lexists(path)))
 
     def _delete(self, judgement: Judgement, found: Comparison) -> None:
