@@ -7,6 +7,8 @@ import os
 import pytest
 from PIL import Image
 
+pytest_plugins = ["tests.namespaces"]
+
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS
 
 

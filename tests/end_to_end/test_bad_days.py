@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,10 @@ import pytest
 from PIL import Image
 
 from daemon import paths as places
+from tests.namespaces import mounted
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     Wait = Callable[..., Any]
@@ -344,16 +345,11 @@ def fill(path: Path) -> None:
         assert error.errno == errno.ENOSPC  # noqa: PT017 - what is raised is the end of a loop
 
 
+@pytest.mark.mounts
 def test_a_full_disk_under_the_stores_loses_nothing_and_heals(lookalike: Any, photos: Any, wait_for: Wait) -> None:
     """A file system of 24 MiB for the data, filled to the brim and emptied again."""
     disk = lookalike.root / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a file system is not permitted here")
-    try:
+    with mounted(disk, "size=24m"):
         photos.write(lookalike.folder / "a.jpg", 1)
         lookalike.start("--config", configured(lookalike, f"data_dir: '{disk}/data'\n"))
         lookalike.up_to_date()
@@ -371,10 +367,6 @@ def test_a_full_disk_under_the_stores_loses_nothing_and_heals(lookalike: Any, ph
         lookalike.up_to_date()
         lookalike.assert_equals_disk()
         lookalike.stop()
-    finally:
-        lookalike.close()
-        lookalike.process = None
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_cache_that_cannot_be_written_is_said(lookalike: Any) -> None:

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.namespaces import mounted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -315,13 +317,10 @@ def test_a_watched_folder_that_cannot_be_read_is_said_and_watched_when_it_can(
     assert lookalike.holders(photo) == [str(photo)]
 
 
+@pytest.mark.mounts
 def test_a_full_disk_under_the_cache_is_one_sentence(lookalike: Any) -> None:
     disk = lookalike.root / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a file system is not permitted here")
-    try:
+    with mounted(disk, "size=2m"):
         file = lookalike.root / "lookalike.yaml"
         file.write_text(f"folders: ['{lookalike.folder}']\ncache_dir: '{disk}/cache'\n", encoding="utf-8")
         done = lookalike.daemon("run", "--config", file)
@@ -329,8 +328,6 @@ def test_a_full_disk_under_the_cache_is_one_sentence(lookalike: Any) -> None:
         assert b"No space left" in done.stderr
         assert str(disk).encode() in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_hidden_folders_hold_nothing_of_ours_whatever_else_is_ignored(lookalike: Any, photos: Any) -> None:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from daemon.doctor.checks.file_systems import _other_case
+from tests.namespaces import mounted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.integration.doctor.conftest import Clinic
-
-
-@contextmanager
-def mounted(place: Path, options: str) -> Iterator[None]:
-    """Have a file system of its own at `place`, where that may be."""
-    place.mkdir(mode=0o700, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing may be mounted here: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def has_mountinfo(clinic: Clinic, kind: str, place: Path) -> None:
@@ -42,8 +27,9 @@ def has_mountinfo(clinic: Clinic, kind: str, place: Path) -> None:
     )
 
 
+@pytest.mark.mounts
 def test_a_disk_that_is_nearly_full_is_a_problem(clinic: Clinic) -> None:
-    with mounted(clinic.data_dir, "size=2m,mode=700"):
+    with mounted(clinic.data_dir, "size=2m", "mode=700"):
         (clinic.data_dir / "full").write_bytes(bytes(1_500_000))
 
         found = clinic.worst("space")
@@ -53,32 +39,36 @@ def test_a_disk_that_is_nearly_full_is_a_problem(clinic: Clinic) -> None:
     assert found.mend == (f"df -h {clinic.data_dir}",)
 
 
+@pytest.mark.mounts
 def test_used_up_inodes_are_a_problem_of_their_own(clinic: Clinic) -> None:
-    with mounted(clinic.data_dir, "size=1g,nr_inodes=20,mode=700"):
+    with mounted(clinic.data_dir, "size=1g", "nr_inodes=20", "mode=700"):
         found = [one for one in clinic.look("space") if one.level == "problem"]
 
     assert [one.mend for one in found] == [(f"df -i {clinic.data_dir}",)]
     assert "room for" in found[0].sentence
 
 
+@pytest.mark.mounts
 def test_the_room_for_many_photos_is_reckoned_from_their_number(clinic: Clinic) -> None:
     clinic.status = {"data_dir": str(clinic.data_dir), "stores": [], "folders": [], "photos": 100_000}
-    with mounted(clinic.data_dir, "size=1g,mode=700"):
+    with mounted(clinic.data_dir, "size=1g", "mode=700"):
         found = clinic.worst("space", folders=())
 
     # 100,000 x (2 x 4 x 1,280 + 2,048) bytes.
     assert (found.level, "about 1.23 GB" in found.sentence) == ("problem", True)
 
 
+@pytest.mark.mounts
 def test_data_in_memory_is_told_of(clinic: Clinic) -> None:
-    with mounted(clinic.data_dir, "size=2m,mode=700"):
+    with mounted(clinic.data_dir, "size=2m", "mode=700"):
         found = clinic.worst("file_systems")
 
     assert (found.level, "is empty after a restart of the machine" in found.sentence) == ("warning", True)
 
 
+@pytest.mark.mounts
 def test_a_disk_that_is_read_only_is_a_problem(clinic: Clinic) -> None:
-    with mounted(clinic.data_dir, "size=2m,mode=700,ro"):
+    with mounted(clinic.data_dir, "size=2m", "mode=700", "ro"):
         found = clinic.worst("permissions")
 
     assert (found.level, "is mounted read-only" in found.sentence) == ("problem", True)

@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -21,6 +20,7 @@ from daemon.index.index import Index
 from daemon.index.keys import Keys
 from daemon.index.mappings import Remove
 from daemon.index.vectors import Row
+from tests.namespaces import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -417,14 +417,15 @@ def test_a_mapping_that_cannot_be_read_is_not_damaged(library: Library, pattern:
     library.assert_converges()
 
 
+@pytest.mark.mounts
 def test_a_full_disk_is_not_damage(kit: Any, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=False).returncode != 0:
-        pytest.skip("mounting a file system is not permitted here")
     runtime_dir = Path(tempfile.mkdtemp(prefix="stores-"))
     library = Library(kit, disk / "data", runtime_dir)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mounted(disk, "size=2m"))
+        stack.callback(shutil.rmtree, runtime_dir)
+        stack.callback(library.stop)
         shutil.copytree(whole, disk / "data")
         filler = disk / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -441,7 +442,3 @@ def test_a_full_disk_is_not_damage(kit: Any, whole: Path, tmp_path: Path, caplog
         filler.unlink()
         library.start()
         library.assert_converges()
-    finally:
-        library.stop()
-        shutil.rmtree(runtime_dir)
-        subprocess.run(["umount", "-l", disk], check=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from daemon.watch.pending import Pending
 from daemon.watch.reconcile import Recording, Walk
 from daemon.watch.settle import Settle
 from daemon.watch.watcher import Watcher
+from tests.namespaces import bind, bound, mounted, unmount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,40 +62,6 @@ def unprivileged(*paths: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-
-
-@contextlib.contextmanager
-def mounted(directory: Path) -> Iterator[None]:
-    """Have an empty file system of its own at a directory, which may be unmounted meanwhile."""
-    made = subprocess.run(["mount", "-t", "tmpfs", "lookalike-test", directory], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(f"nothing can be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        if os.path.ismount(directory):
-            unmount(directory)
-
-
-def unmount(directory: Path) -> None:
-    subprocess.run(["umount", "--lazy", directory], check=True)
-
-
-def bind(directory: Path, place: Path) -> None:
-    """Show a directory or a file at another place as well."""
-    subprocess.run(["mount", "--bind", directory, place], check=True)
-
-
-@contextlib.contextmanager
-def bound(directory: Path, place: Path) -> Iterator[None]:
-    """Have a directory or a file at another place as well; that may be unmounted meanwhile."""
-    made = subprocess.run(["mount", "--bind", directory, place], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(f"nothing can be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
 
 
 class Memory:
@@ -239,7 +205,7 @@ class Kit:
     eventually: Callable[..., None] = eventually
     held_watches: Callable[[], int] = held_watches
     unprivileged: Callable[..., contextlib.AbstractContextManager[None]] = unprivileged
-    mounted: Callable[[Path], contextlib.AbstractContextManager[None]] = mounted
+    mounted: Callable[..., contextlib.AbstractContextManager[None]] = mounted
     scene: type[Scene] = Scene
     unmount: Callable[[Path], None] = unmount
     bind: Callable[[Path, Path], None] = bind

@@ -225,6 +225,7 @@ def test_what_waits_for_a_part_waits_for_the_whole_that_takes_its_place(scene: A
 # Disks
 
 
+@pytest.mark.mounts
 def test_an_unmounted_folder_keeps_its_photos_and_they_are_verified_when_it_is_back(scene: Any, watch_kit: Any) -> None:
     with watch_kit.mounted(scene.folder):
         scene.write(*NAMES)
@@ -241,6 +242,7 @@ def test_an_unmounted_folder_keeps_its_photos_and_they_are_verified_when_it_is_b
             assert scene.indexed == NAMES
 
 
+@pytest.mark.mounts
 @pytest.mark.parametrize("watch", ["events", "poll"])
 def test_a_disk_that_is_unmounted_in_a_folder_costs_none_of_its_photos(scene: Any, watch_kit: Any, watch: str) -> None:
     scene.write("keep.jpg", "disk/x.txt")
@@ -261,6 +263,7 @@ def test_a_disk_that_is_unmounted_in_a_folder_costs_none_of_its_photos(scene: An
         assert scene.watcher.is_reachable(str(scene.folder / "keep.jpg"))
 
 
+@pytest.mark.mounts
 def test_a_mount_point_that_goes_with_its_disk_costs_none_of_its_photos(scene: Any, watch_kit: Any) -> None:
     """As where an automounter makes and removes it."""
     (scene.folder / "usb").mkdir()
@@ -279,6 +282,7 @@ def test_a_mount_point_that_goes_with_its_disk_costs_none_of_its_photos(scene: A
         assert scene.indexed == {"keep.jpg"}
 
 
+@pytest.mark.mounts
 def test_a_disk_that_was_unmounted_while_nobody_looked_costs_none_of_its_photos(scene: Any, watch_kit: Any) -> None:
     (scene.folder / "disk").mkdir()
     with watch_kit.mounted(scene.folder / "disk"):
@@ -291,6 +295,7 @@ def test_a_disk_that_was_unmounted_while_nobody_looked_costs_none_of_its_photos(
     assert (folder.state, folder.held, scene.indexed) == ("held", 1, {"keep.jpg", "disk/a.jpg"})
 
 
+@pytest.mark.mounts
 def test_another_disk_in_the_place_of_one_costs_none_of_its_photos(scene: Any, watch_kit: Any) -> None:
     with watch_kit.mounted(scene.folder):
         scene.write("a.jpg")
@@ -309,6 +314,7 @@ def test_another_disk_in_the_place_of_one_costs_none_of_its_photos(scene: Any, w
         assert not scene.watcher.is_unverified(str(scene.folder / "a.jpg"))
 
 
+@pytest.mark.mounts
 def test_a_disk_that_is_mounted_in_a_folder_is_watched_at_once(scene: Any, watch_kit: Any) -> None:
     (scene.folder / "disk").mkdir()
     scene.start()
@@ -320,6 +326,7 @@ def test_a_disk_that_is_mounted_in_a_folder_is_watched_at_once(scene: Any, watch
         scene.until(lambda: ("disk/second.jpg", Hint.CLOSED) in scene.looked)
 
 
+@pytest.mark.mounts
 def test_photos_deleted_on_a_disk_that_is_there_go(scene: Any, watch_kit: Any) -> None:
     (scene.folder / "disk").mkdir()
     with watch_kit.mounted(scene.folder / "disk"):
@@ -370,6 +377,7 @@ def paths(scene: Any, *names: str) -> set[str]:
     return {str(scene.folder / name) for name in names}
 
 
+@pytest.mark.mounts
 @pytest.mark.parametrize("watch", ["events", "poll"])
 def test_photos_of_another_disk_never_lift_a_hold(scene: Any, watch_kit: Any, watch: str) -> None:
     with watch_kit.mounted(scene.folder):
@@ -389,6 +397,7 @@ def test_photos_of_another_disk_never_lift_a_hold(scene: Any, watch_kit: Any, wa
             assert folder.view.held == paths(scene, "a.jpg", "b.jpg")
 
 
+@pytest.mark.mounts
 def test_a_photo_under_the_mount_point_never_lifts_a_hold(scene: Any, watch_kit: Any) -> None:
     (scene.folder / "disk").mkdir()
     scene.write("keep.jpg", "disk/under.jpg")
@@ -403,6 +412,7 @@ def test_a_photo_under_the_mount_point_never_lifts_a_hold(scene: Any, watch_kit:
         assert scene.indexed == {"keep.jpg", "disk/under.jpg", "disk/a.jpg", "disk/b.jpg"}
 
 
+@pytest.mark.mounts
 def test_photos_that_a_disk_covers_are_held_until_it_is_unmounted(scene: Any, watch_kit: Any) -> None:
     scene.write("keep.jpg", "disk/under.jpg")
     folder = scene.start(brake=LOOSE)
@@ -435,6 +445,7 @@ def test_a_folder_whose_parent_was_renamed_is_another_volume(place: Path, watch_
         scene.stop()
 
 
+@pytest.mark.mounts
 def test_a_disk_that_is_swapped_between_two_looks_at_the_mounts_is_noticed(scene: Any, watch_kit: Any) -> None:
     (scene.folder / "disk").mkdir()
     with watch_kit.mounted(scene.folder / "disk"):
@@ -448,6 +459,7 @@ def test_a_disk_that_is_swapped_between_two_looks_at_the_mounts_is_noticed(scene
             scene.until(lambda: folder.view.held == paths(scene, "disk/a.jpg"))
 
 
+@pytest.mark.mounts
 def test_a_hold_stands_from_the_first_moment_after_a_restart(scene: Any, watch_kit: Any) -> None:
     with watch_kit.mounted(scene.folder):
         scene.write("a.jpg", "b.jpg")
@@ -463,6 +475,7 @@ def test_a_hold_stands_from_the_first_moment_after_a_restart(scene: Any, watch_k
     assert scene.indexed == {"a.jpg", "b.jpg", "c.jpg"}
 
 
+@pytest.mark.mounts
 def test_what_was_deleted_on_a_disk_while_it_was_away_is_judged_when_it_is_back(scene: Any, watch_kit: Any) -> None:
     (scene.folder / "disk").mkdir()
     scene.write(*NAMES)
@@ -479,6 +492,7 @@ def test_what_was_deleted_on_a_disk_while_it_was_away_is_judged_when_it_is_back(
         watch_kit.unmount(scene.outside)
 
 
+@pytest.mark.mounts
 def test_the_decision_about_one_disk_is_not_about_another(scene: Any, watch_kit: Any) -> None:
     scene.write("keep.jpg")
     for name in ("one", "two"):
@@ -553,6 +567,7 @@ def test_an_approval_is_carried_out_by_the_next_process_if_this_one_was_killed_a
     assert scene.indexed == {"7.jpg", "8.jpg", "9.jpg"}
 
 
+@pytest.mark.mounts
 def test_an_approval_that_comes_while_a_missing_folder_comes_back_does_not_outlive_it(
     scene: Any, watch_kit: Any
 ) -> None:
