@@ -145,6 +145,8 @@ def network(path: str) -> None:
 
 def server(directory: str, started: str) -> None:
     """Run the server, and make a file when it answers."""
+    # It keeps its process id in /run/milvus, or else in /tmp/milvus, and waits for ever where another user's server has made that.
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     from milvus import MilvusServer as Standalone
     from milvus import MilvusServerConfig
 
