@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.namespaces import entering, refusal
+
 PORT = 19530
 TOKEN = "root:Milvus"
 """What a new server knows its first user by."""
@@ -41,12 +43,7 @@ def obstacle() -> str:
     missing = [name for name in ("unshare", "nsenter", "setpriv") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} is not installed"
-    refused = subprocess.run([*_apart(), *TAKING_ALONG, "true"], capture_output=True, check=False).returncode
-    return "the kernel gives this user no namespaces" if refused else ""
-
-
-def _apart() -> list[str]:
-    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"]
+    return refusal(*entering("--net"), *TAKING_ALONG, "true")
 
 
 class MilvusServer:
@@ -63,7 +60,7 @@ class MilvusServer:
         """Start it, in the network that it had before, and return when it answers."""
         self._directory.mkdir(parents=True, exist_ok=True)
         if self._network is None:
-            self._network = self._run([*_apart(), *WITH_THE_TESTS], "network", self._socket)
+            self._network = self._run([*entering("--net"), *WITH_THE_TESTS], "network", self._socket)
             self._await(self._socket, self._network)
         started = self._directory / "started"
         started.unlink(missing_ok=True)

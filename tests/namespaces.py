@@ -27,20 +27,24 @@ MARKER = "mounts"
 TESTS_OUTPUT_TAIL_CHARACTERS = 4000
 
 
-def entering() -> list[str]:
-    """Return what to put before a command so that it runs as root of a mount namespace of its own."""
-    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount"]
+def entering(*kinds: str) -> list[str]:
+    """Return what to put before a command so that it runs as root of namespaces of its own: `--mount`, `--net` and so on."""
+    return ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), *kinds]
+
+
+def refusal(*command: str) -> str:
+    """Return why a command cannot be run behind `entering`, or an empty string."""
+    if shutil.which("unshare") is None:
+        return "unshare is not installed"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"the kernel gives this user no namespaces: {done.stderr.strip()}" if done.returncode else ""
 
 
 @functools.cache
 def obstacle() -> str:
-    """Return why this user gets no mount namespace, or an empty string."""
-    if shutil.which("unshare") is None:
-        return "unshare is not installed"
+    """Return why this user may mount nothing in a namespace of its own, or an empty string."""
     with tempfile.TemporaryDirectory() as place:
-        command = [*entering(), "mount", "-t", "tmpfs", "tmpfs", place]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"the kernel lets this user mount nothing: {done.stderr.strip()}" if done.returncode else ""
+        return refusal(*entering("--mount"), "mount", "-t", "tmpfs", "tmpfs", place)
 
 
 @contextmanager
@@ -157,7 +161,7 @@ def _run(config: pytest.Config, tests: list[str], known: dict[str, list[pytest.T
         reports, log = Path(place, "reports"), Path(place, "log")
         reports.touch()
         options += [f"--reports-to={reports}", f"--basetemp={Path(place, 'tests')}"]
-        command = [*entering(), sys.executable, "-m", "pytest", *options, *tests]
+        command = [*entering("--mount"), sys.executable, "-m", "pytest", *options, *tests]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command, cwd=config.rootpath, env=kept, stdin=subprocess.DEVNULL, stdout=file, stderr=file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import signal
 import socket
@@ -368,11 +369,26 @@ def test_a_decoder_that_does_not_start_is_said_to_be_missing() -> None:
         Decoder(MIB, ("/nowhere/python",))
 
 
-def test_a_decoder_inherits_nothing_of_this_process() -> None:
-    with socket.socket() as ours, pool() as decoders:
+def test_a_decoder_inherits_nothing_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program is started in the decoder's place: a decoder that has confined itself shows its descriptors to nobody but root."""
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", "redis://:secret@127.0.0.1")
+    inherited = tmp_path / "inherited"
+    script = (
+        "import json, os\n"
+        "def is_open(fd):\n"
+        "    try: os.fstat(fd)\n"
+        "    except OSError: return False\n"
+        "    return True\n"
+        "found = [[fd for fd in range(4096) if is_open(fd)], list(os.environ)]\n"
+        f"with open({str(inherited)!r}, 'w') as file: json.dump(found, file)\n"
+    )
+    with socket.socket() as ours:
         ours.bind(("127.0.0.1", 0))
         os.set_inheritable(ours.fileno(), True)
-        decoders.decode(picture("PNG"), "a.png", min_side=8)
-        process = the_only()
-        assert process.net_connections("inet") == []
-        assert not {"HOME", "LOOKALIKE_REDIS_URL", "PATH"} & set(process.environ())
+        decoder = Decoder(MIB, (sys.executable, "-I", "-c", script))
+        with pytest.raises(DecoderError):
+            decoder.wait_ready()
+        decoder.end()
+    descriptors, variables = json.loads(inherited.read_text())
+    assert descriptors == [0, 1, 2]
+    assert not {"HOME", "LOOKALIKE_REDIS_URL", "PATH"} & set(variables)
