@@ -107,8 +107,8 @@ class Daemon:
         """Return when events are watched and queries answered; the first walk is under way then."""
         settings = self._settings
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup asks that the end of the terminal be ignored.
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            # nohup asks that the end of the terminal be ignored, and a script's `&` asks the same of Ctrl-C.
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
                 signal.signal(number, lambda received, _: self._signals.put(received))
         self._take_passed_socket()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from PIL import Image
@@ -17,7 +18,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
+def pytest_configure() -> None:
+    """Let the processes that tests start hear SIGINT, which a shell has its background jobs and their children ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # This process stays deaf to it; a program that it starts gets the default back.
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Pillow keeps its limit for the process, and a photo is decoded with that of its test: each begins with Pillow's own."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what only root can do, and give each test Pillow's own limit, which Pillow keeps for the process."""
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    if (marker := item.get_closest_marker("needs_root")) and os.geteuid() != 0:
+        pytest.skip(f"needs root: {marker.args[0]}")

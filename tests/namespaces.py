@@ -91,7 +91,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{MARKER}: mounts file systems; runs in a mount namespace of its own")
     if path := config.getoption("--reports-to"):
         config.pluginmanager.register(_Reporting(config, path))
 

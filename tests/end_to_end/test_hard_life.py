@@ -102,6 +102,20 @@ def test_a_signal_while_it_starts_ends_it_in_order(
     assert "Traceback" not in lookalike.said()
 
 
+def test_a_script_s_background_job_ignores_the_interrupts_of_its_terminal(
+    lookalike: Any, launched: Any, wait_for: Wait
+) -> None:
+    process = launched(lookalike.folder, wrapper=("sh", "-c", 'trap "" INT; exec "$0" "$@"'))
+    # The lock is taken after the signals are seen to.
+    wait_for(lambda: (lookalike.data_dir / "lock").exists())
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: process.poll() is not None or "answers at" in lookalike.said())
+    assert process.poll() is None, lookalike.said()
+    process.terminate()
+    assert process.wait(30) == 0
+    assert "SIGINT" not in lookalike.said()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_index_is_whole_however_often_indexing_was_cut_short(
     hundreds: Any, wait_for: Wait, number: signal.Signals

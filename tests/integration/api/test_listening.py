@@ -72,7 +72,7 @@ def as_another(path: Path) -> str:
     return done.stdout.strip()
 
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+root = pytest.mark.needs_root("only root can act as another user")
 
 
 @root

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import daemon.encode.images  # noqa: F401 - a process of another user may not import it
 from daemon.config import Watch
 from daemon.doctor.census import Census, counted, taken
@@ -47,6 +49,7 @@ def test_a_library_that_takes_longer_is_counted_so_far(clinic: Clinic) -> None:
     assert census.photos < 50
 
 
+@pytest.mark.needs_root("only root can become another user")
 def test_directories_and_photos_that_the_daemons_user_may_not_read_are_named(
     clinic: Clinic, as_nobody: Callable[[Callable[[], Any]], Any]
 ) -> None:

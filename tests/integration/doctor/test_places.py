@@ -143,7 +143,7 @@ def test_a_directory_that_others_may_enter_or_we_may_not_is_told_with_its_chmod(
     assert found.mend[0].endswith(f" {clinic.data_dir}")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.needs_root("only root can give files away")
 def test_a_file_of_another_user_is_a_problem_with_its_chown(clinic: Clinic) -> None:
     stranger = clinic.data_dir / "milvus" / "wal"
     stranger.parent.mkdir(parents=True)

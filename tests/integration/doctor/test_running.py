@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from daemon.doctor import Heard, Patient, examine
 from daemon.doctor.census import taken
 from daemon.doctor.checks import clock
@@ -23,8 +25,6 @@ from daemon.index.embedded import DataLock, ProcessIdentity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import pytest
 
     from tests.integration.doctor.conftest import Clinic
 
@@ -130,6 +130,7 @@ def test_a_socket_for_everybody_is_a_problem(clinic: Clinic) -> None:
     assert (found.level, found.mend) == ("problem", (f"chmod o-rw {clinic.socket}",))
 
 
+@pytest.mark.needs_root("only root can become another user")
 def test_a_socket_that_somebody_may_not_ask_on_is_a_problem_of_theirs(
     clinic: Clinic, as_nobody: Callable[[Callable[[], Any]], Any]
 ) -> None:

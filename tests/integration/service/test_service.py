@@ -35,6 +35,7 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return value
 
 
+pytestmark = pytest.mark.needs_root("only root can boot systemd in namespaces")
 NEWER = "NEWER_SYSTEMD"
 """The environment variable that names a directory with the files of a systemd, unpacked by .ci/newer-systemd."""
 
