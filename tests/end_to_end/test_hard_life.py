@@ -107,7 +107,7 @@ def test_a_script_s_background_job_ignores_the_interrupts_of_its_terminal(
 ) -> None:
     process = launched(lookalike.folder, wrapper=("sh", "-c", 'trap "" INT; exec "$0" "$@"'))
     # The lock is taken after the signals are seen to.
-    wait_for(lambda: (lookalike.data_dir / "lock").exists())
+    wait_for((lookalike.data_dir / "lock").exists)
     process.send_signal(signal.SIGINT)
     wait_for(lambda: process.poll() is not None or "answers at" in lookalike.said())
     assert process.poll() is None, lookalike.said()
