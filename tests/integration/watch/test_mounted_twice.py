@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.mounts
+
 
 @pytest.fixture
 def scene(place: Path, watch_kit: Any) -> Iterator[Any]:
