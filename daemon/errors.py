@@ -4,6 +4,7 @@
     ├── ConfigError         the configuration cannot work: exit status 78
     ├── ModelError          a model cannot be loaded, or returns what cannot be a vector: 78 at start
     ├── AlreadyRunning      another daemon holds the data directory
+    ├── LibraryInUse        another daemon holds the lease of the library
     ├── ServiceError        the service cannot be installed or taken away
     ├── PhotoError          this photo cannot be indexed; the others can
     ├── DecoderError        no process can be started in which photos are decoded
@@ -56,6 +57,10 @@ class ModelError(LookalikeError):
 
 class AlreadyRunning(LookalikeError):  # noqa: N818 - it reads as the sentence it is
     """Another lookaliked works on the same data directory."""
+
+
+class LibraryInUse(LookalikeError):  # noqa: N818 - as above
+    """Another lookaliked writes to the same library in the same Redis; the text names it."""
 
 
 class ServiceError(LookalikeError):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from daemon.encode.live import LiveModels
     from daemon.encode.models import Model
     from daemon.index.index import Index
+    from daemon.index.lease import Lease
     from daemon.indexer import Indexer
     from daemon.lifecycle import Service
     from daemon.reloading import Difference
@@ -51,6 +52,7 @@ log = logging.getLogger("lookalike")
 
 TICK_SECONDS = 0.2
 QUERY_DECODERS = 2
+LEASE_TIMEOUT_SECONDS = 5.0
 LONGEST_SWAP_SECONDS = 300.0
 """After that the service manager may take it that a part which is to stop hangs."""
 
@@ -120,6 +122,9 @@ class Daemon:
         live = _load(models, settings)
         self._manager.status("starting: opening the stores", at_once=True)
         self._redis, self._milvus = self._start_stores()
+        self._lease = _lease(settings, self._redis)
+        # Among the stores: given back when nothing writes any more, and before its server stops.
+        self._stores.start(self._lease)
         self._built = self._start_parts(settings, models, live)
         self._start_servers(self._built.application)
         log.info(
@@ -370,7 +375,7 @@ class Daemon:
         from daemon.watch.watcher import Watcher  # noqa: PLC0415
 
         redis, milvus = self._redis, self._milvus
-        index = _build_index(settings, models, live, redis, milvus)
+        index = _build_index(settings, models, live, redis, milvus, self._lease)
         # At once, so that its connections are closed whatever fails from here on.
         self._parts.start(index)
         settle = Settle(settings.watch.settle_seconds, settings.watch.pause_seconds)
@@ -596,23 +601,40 @@ def _load(models: list[Model], settings: Config) -> LiveModels:
     return live
 
 
-def _build_index(settings: Config, models: list[Model], live: LiveModels, redis: Store, milvus: Store) -> Index:
+def _redis_url(settings: Config, redis: Store) -> str:
+    # What status shows of a URL has lost its password.
+    return settings.redis.url.get_secret_value() if settings.redis.url else redis.url
+
+
+def _lease(settings: Config, redis: Store) -> Lease:
+    from daemon.index.keys import Keys  # noqa: PLC0415
+    from daemon.index.lease import Lease, Owner  # noqa: PLC0415
+    from daemon.index.mappings import Mappings  # noqa: PLC0415
+
+    keys = Keys(settings.library)
+    mappings = Mappings(_redis_url(settings, redis), keys, timeout_seconds=LEASE_TIMEOUT_SECONDS)
+    # Only the daemon that holds the lock of `data_dir` reaches the embedded server.
+    return Lease(mappings, keys.owner, Owner.here(), alone=redis.server is not None)
+
+
+def _build_index(
+    settings: Config, models: list[Model], live: LiveModels, redis: Store, milvus: Store, lease: Lease
+) -> Index:
     from daemon.index.index import Collection, Index  # noqa: PLC0415
     from daemon.index.keys import Keys  # noqa: PLC0415
     from daemon.index.mappings import Mappings  # noqa: PLC0415
     from daemon.index.vectors import Vectors  # noqa: PLC0415
 
     keys = Keys(settings.library)
-    # What status shows of a URL has lost its password.
-    redis_url = settings.redis.url.get_secret_value() if settings.redis.url else redis.url
     token = settings.milvus.token.get_secret_value() if settings.milvus.token else ""
-    mappings = Mappings(redis_url, keys)
+    mappings = Mappings(_redis_url(settings, redis), keys, lease)
     vectors = Vectors(
         milvus.url,
         token=token,
         index=settings.milvus.index,
         timeout_seconds=settings.milvus.timeout_seconds,
         embedded=milvus.server is not None,
+        guard=mappings.check_lease,
     )
     collections = [
         Collection(

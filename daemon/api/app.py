@@ -21,7 +21,7 @@ from daemon.api import asking, schema
 from daemon.api.admission import Admission, Admitted
 from daemon.api.bodies import Bodies, check_path, flag, json_object, path_in, small_body
 from daemon.api.measured import Measured
-from daemon.errors import DecoderError, ModelError, QueryError, StoreError, StoreUnavailable
+from daemon.errors import DecoderError, LibraryInUse, ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,6 +122,7 @@ def build(
         exception_handlers={
             QueryError: _query_error,
             StoreError: _store_error,
+            LibraryInUse: _in_use,
             ModelError: _model_error,
             404: _not_found,
             405: _not_allowed,
@@ -304,6 +305,10 @@ async def _query_error(_: Request, error: Exception) -> Response:
 async def _store_error(_: Request, error: Exception) -> Response:
     advice = "try again in a moment" if isinstance(error, StoreUnavailable) else "see the daemon's log"
     return _error("unavailable", f"{error}; {advice}")
+
+
+async def _in_use(_: Request, error: Exception) -> Response:
+    return _error("unavailable", str(error))
 
 
 async def _model_error(_: Request, error: Exception) -> Response:

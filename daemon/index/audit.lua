@@ -156,15 +156,17 @@ function mend.inode(key)
   return {}
 end
 
+local change = {}
+
 -- kind name digest
-function ask.mend(a) return mend[a[2]](a[3], a[4]) end
+function change.mend(a) return mend[a[2]](a[3], a[4]) end
 
 -- paths: have them read again, whatever their files' stat says
-function ask.distrust(a)
+function change.distrust(a)
   for i = 2, #a do
     if redis.call('EXISTS', file_key(a[i])) == 1 then redis.call('HSET', file_key(a[i]), 'size', '-1') end
   end
   return {}
 end
 
-return ask[ARGV[1]](ARGV)
+return fenced(ask, change)

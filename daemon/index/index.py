@@ -64,6 +64,7 @@ class Index:
         self.vectors = vectors
         self._versions = Versions(mappings, vectors, collections, encoders)
         self._writing = threading.Lock()
+        self._recovered_under = ""
 
     @property
     def collections(self) -> tuple[Collection, ...]:
@@ -106,11 +107,13 @@ class Index:
     def recover(self) -> None:
         """Bring both stores in step after a start or an outage: intents, lost vectors, an emptied mapping."""
         with self._writing:
+            stamp = self.mappings.stamp
             self.mappings.establish()
             self._versions.establish()
             self._finish_intents()
             for name in self._names:
                 self._compare(name)
+            self._recovered_under = stamp
 
     def replace_complete(
         self, counts: Callable[[str], bool], unable: Mapping[str, set[int]] = NOBODY
@@ -141,8 +144,15 @@ class Index:
             return self._versions.free(model)
 
     def in_order(self) -> bool:
-        """Whether both stores answer, the collections are loaded, and the mapping has not been emptied under us."""
-        return all(self.vectors.loaded(name) for name in self._names) and not self.mappings.empty
+        """Whether both stores answer, the collections are loaded, and the mapping has not been emptied under us.
+
+        Where the lease had to be taken again, somebody else may have written meanwhile.
+        """
+        return (
+            self.mappings.stamp == self._recovered_under
+            and all(self.vectors.loaded(name) for name in self._names)
+            and not self.mappings.empty
+        )
 
     def collect(self) -> None:
         """Delete vectors whose photo is not known: of no use once every file has been compared with the mapping."""

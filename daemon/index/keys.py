@@ -22,6 +22,11 @@ class Keys:
         return self.prefix + b":schema"
 
     @property
+    def owner(self) -> bytes:
+        """Hash: who may write to the library now, as `daemon/index/lease.lua` describes it."""
+        return self.prefix + b":owner"
+
+    @property
     def files(self) -> bytes:
         """Sorted set, all scores 0: every path, in byte order."""
         return self.prefix + b":files"

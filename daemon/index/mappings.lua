@@ -1,5 +1,5 @@
--- The mapping's changes, each one atomic. One script, so that they share what they do; ARGV[1] names the change.
--- KEYS[1] is the library's prefix. Numbers stay strings: ids and nanoseconds are larger than a Lua number holds exactly.
+-- The mapping's changes, each one atomic. One script, so that they share what they do. It stands behind fence.lua, and ARGV[1] names
+-- the change. KEYS[1] is the library's prefix. Numbers stay strings: ids and nanoseconds are larger than a Lua number holds exactly.
 
 local prefix = KEYS[1]
 local files, photos, inodes = prefix .. ':files', prefix .. ':photos', prefix .. ':inodes'
@@ -98,8 +98,30 @@ function change.forget(a)
   return {1, false}
 end
 
+-- collection: what is recorded of it, and which vectors it had
+function change.forget_collection(a)
+  redis.call('DEL', prefix .. ':encoded:' .. a[2])
+  redis.call('HDEL', prefix .. ':collections', a[2])
+  return 1
+end
+
+-- nothing: whether the fence lets the caller through
+function change.nothing() return 1 end
+
+-- folder facts holds: both change at once; no holds at all are ''
+function change.remember(a)
+  redis.call('HSET', prefix .. ':folders', a[2], a[3])
+  if a[4] == '' then redis.call('HDEL', prefix .. ':holds', a[2]) else redis.call('HSET', prefix .. ':holds', a[2], a[4]) end
+  return 1
+end
+
+-- command key …: one plain command of Redis that writes
+function change.run(a) return redis.call(unpack(a, 2)) end
+
+local ask = {}
+
 -- first last limit: a page of the files in byte order, as path, "size mtime_ns inode", …
-function change.page(a)
+function ask.page(a)
   local paths = redis.call('ZRANGEBYLEX', files, a[2], a[3], 'LIMIT', 0, a[4])
   local page = {}
   for i, path in ipairs(paths) do
@@ -110,4 +132,4 @@ function change.page(a)
   return page
 end
 
-return change[ARGV[1]](ARGV)
+return fenced(ask, change)

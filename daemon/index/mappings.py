@@ -9,21 +9,21 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from daemon.changes import FileStat, Hold, PhotoInfo, Remembered
-from daemon.errors import FAILURE_KINDS, StoreError, StoreRefused, StoreUnavailable
+from daemon.errors import FAILURE_KINDS, LibraryInUse, StoreError, StoreRefused, StoreUnavailable
 from daemon.index.versions import Collection, fields
 from daemon.instruments import store_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from daemon.errors import FailureKind
+    from daemon.errors import FailureKind, LookalikeError
     from daemon.index.keys import Keys
     from daemon.instruments import Operation
 
@@ -118,14 +118,33 @@ class Outcome(tuple[bool, int | None]):
         return self[1]
 
 
+class Fence(Protocol):
+    """Gives the right to write: a lease, as the scripts know it."""
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def stamp(self) -> str:
+        """The epoch and the token of this writer; empty while it may not write."""
+        ...
+
+    def lost(self) -> LibraryInUse:
+        """Return the error of a writer whose place another one has taken."""
+        ...
+
+
 class Mappings:
     """The mapping of one library. Every method raises StoreUnavailable while Redis is away.
+
+    A method that writes does so only for the holder of the lease, which the scripts check as they write (`fence.lua`). It raises
+    LibraryInUse once somebody else has taken the lease, and StoreUnavailable while nobody holds it, so without a lease always.
 
     `url` is a redis-py URL (redis://, rediss://, unix://); what is secret in it is never shown.
     """
 
-    def __init__(self, url: str, keys: Keys, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, url: str, keys: Keys, lease: Fence | None = None, *, timeout_seconds: float = 10.0) -> None:
         self.keys = keys
+        self._lease = lease
         self.url = shown(url)
         try:
             # Retrying is the caller's: only it knows whether the work can wait.
@@ -137,7 +156,12 @@ class Mappings:
         except (ValueError, TypeError) as error:
             # What redis-py says of it may quote a password.
             raise StoreRefused("Redis", self.url, "is no URL of a Redis server; check redis.url") from error
-        self._script = self._redis.register_script(_text("mappings.lua"))
+        self._script = self._redis.register_script(_text("fence.lua") + _text("mappings.lua"))
+
+    @property
+    def stamp(self) -> str:
+        """The stamp of the lease by which this mapping may be written now; empty for none."""
+        return "" if self._lease is None else self._lease.stamp
 
     def close(self) -> None:
         self._redis.close()
@@ -155,8 +179,8 @@ class Mappings:
 
     def establish(self) -> None:
         """Mark the library as there; StoreRefused when a newer lookalike wrote it."""
-        with self._errors("write"):
-            self._redis.set(self.keys.schema, SCHEMA, nx=True)
+        self._change("run", "SET", self.keys.schema, SCHEMA, "NX")
+        with self._errors():
             found = self._redis.get(self.keys.schema)
         if found != SCHEMA:
             layout = cast("bytes", found).decode(errors="replace")
@@ -290,17 +314,14 @@ class Mappings:
         return {os.fsdecode(raw): _remembered(facts, holds.get(raw)) for raw, facts in rows.items()}
 
     def remember(self, folder: str, remembered: Remembered) -> None:
-        key = os.fsencode(folder)
-        holds = json.dumps([_hold_fields(hold) for hold in remembered.holds])
+        """Write down what is to be remembered of a folder.
+
+        The volumes and the holds change at once: a volume that is written down as the one to be expected, without its hold, would
+        cost the held files.
+        """
+        holds = json.dumps([_hold_fields(hold) for hold in remembered.holds]) if remembered.holds else ""
         facts = json.dumps({"volumes": dict(remembered.volumes), "kept": remembered.kept})
-        # At once: a volume that is written down as the one to be expected, without its hold, would cost what is held.
-        with self._errors("write"), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hset(self.keys.folders, key, facts)
-            if remembered.holds:
-                pipeline.hset(self.keys.holds, key, holds)
-            else:
-                pipeline.hdel(self.keys.holds, key)
-            pipeline.execute()
+        self._change("remember", os.fsencode(folder), facts, holds)
 
     def all_photos(self) -> set[int]:
         """Return the id of every photo."""
@@ -316,15 +337,11 @@ class Mappings:
         return {(name := raw.decode()): Collection(name=name, **json.loads(value)) for raw, value in rows.items()}
 
     def record(self, collection: Collection) -> None:
-        with self._errors("write"):
-            self._redis.hset(self.keys.collections, collection.name, json.dumps(fields(collection)))
+        self._change("run", "HSET", self.keys.collections, collection.name, json.dumps(fields(collection)))
 
     def forget_collection(self, collection: str) -> None:
         """Drop what is recorded of a collection, and which vectors it had."""
-        with self._errors("write"), self._redis.pipeline() as pipe:
-            pipe.delete(self.keys.encoded(collection))
-            pipe.hdel(self.keys.collections, collection)
-            pipe.execute()
+        self._change("forget_collection", collection)
 
     # Which vectors are there
 
@@ -348,11 +365,8 @@ class Mappings:
     def set_encoded(self, collection: str, *, present: Sequence[int] = (), absent: Sequence[int] = ()) -> None:
         """Record which vectors are in the collection after all, and which are not."""
         key = self.keys.encoded(collection)
-        with self._errors("write"):
-            for start in range(0, len(present), PAGE):
-                self._redis.sadd(key, *present[start : start + PAGE])
-            for start in range(0, len(absent), PAGE):
-                self._redis.srem(key, *absent[start : start + PAGE])
+        self._change_members("SADD", key, present)
+        self._change_members("SREM", key, absent)
 
     def not_encoded(self, collection: str) -> list[int]:
         """Return the photos whose vector is not in the collection."""
@@ -388,9 +402,7 @@ class Mappings:
 
     def intend(self, ids: Sequence[int]) -> None:
         """Note that Milvus is about to be written for these ids."""
-        if ids:
-            with self._errors("write"):
-                self._redis.sadd(self.keys.intents, *ids)
+        self._change_members("SADD", self.keys.intents, ids)
 
     def intents(self) -> set[int]:
         with self._errors():
@@ -398,11 +410,23 @@ class Mappings:
 
     def settle_intents(self, ids: Sequence[int]) -> None:
         """Take ids out of the intents."""
-        if ids:
-            with self._errors("write"):
-                self._redis.srem(self.keys.intents, *ids)
+        self._change_members("SREM", self.keys.intents, ids)
 
     # Changing
+
+    def check_lease(self) -> None:
+        """Raise what a write would raise, and write nothing: before a change of Milvus, which knows no leases."""
+        self._change("nothing")
+
+    def _change(self, *change: str | bytes | int) -> None:
+        """Make one change by the script, which the fence stands before."""
+        with self._errors("write"):
+            self._call(*change)
+
+    def _change_members(self, command: str, key: bytes, ids: Sequence[int]) -> None:
+        """Add members to a set or take them out of it, a page at a time."""
+        for start in range(0, len(ids), PAGE):
+            self._change("run", command, key, *ids[start : start + PAGE])
 
     def apply(
         self, changes: Sequence[MappingChange], collections: Sequence[str], *, rescue: bool = False
@@ -414,7 +438,7 @@ class Mappings:
         now = time.time()
         with self._errors("write"), self._redis.pipeline(transaction=False) as pipe:
             for change in changes:
-                self._script(keys=[self.keys.prefix], args=_arguments(change, collections, now, rescue), client=pipe)
+                self._call(*_arguments(change, collections, now, rescue), client=pipe)
             rows = pipe.execute()
         return [Outcome((bool(done), int(orphan) if orphan is not None else None)) for done, orphan in rows]
 
@@ -422,22 +446,40 @@ class Mappings:
         """Drop photos without a path whose vectors have been deleted."""
         with self._errors("write"), self._redis.pipeline(transaction=False) as pipe:
             for photo in ids:
-                self._script(keys=[self.keys.prefix], args=["forget", photo, *collections], client=pipe)
+                self._call("forget", photo, *collections, client=pipe)
             pipe.execute()
 
     def script(self, file: str) -> Callable[..., list[Any]]:
-        """Return a script of this package as a function: its key is the library's prefix, its arguments are the function's."""
-        registered = self._redis.register_script(_text(file))
+        """Return a script of this package, behind the fence, as a function; its arguments are the function's."""
+        registered = self._redis.register_script(_text("fence.lua") + _text(file))
 
         def run(*args: str | bytes | int) -> list[Any]:
             with self._errors("scan"):
-                return cast("list[Any]", registered(keys=[self.keys.prefix], args=args))
+                return cast("list[Any]", registered(keys=self._fenced_keys, args=[self.stamp, *args]))
 
         return run
 
+    def lease_script(self, key: bytes) -> Callable[..., Any]:
+        """Return the script of a lease as a function, which nothing fences: by it the lease is taken."""
+        registered = self._redis.register_script(_text("lease.lua"))
+
+        def run(*args: str | bytes | int) -> Any:
+            with self._errors("manage"):
+                return registered(keys=[key], args=args)
+
+        return run
+
+    @property
+    def _fenced_keys(self) -> list[bytes]:
+        return [self.keys.prefix, self.keys.owner if self._lease is None else self._lease.key]
+
+    def _call(self, *args: Any, client: Any = None) -> Any:
+        """Call the script of the changes, in a pipeline where one is given."""
+        return self._script(keys=self._fenced_keys, args=[self.stamp, *args], client=client)
+
     def _run(self, *args: str | bytes | int) -> list[bytes]:
         with self._errors("scan"):
-            return cast("list[bytes]", self._script(keys=[self.keys.prefix], args=args))
+            return cast("list[bytes]", self._call(*args))
 
     @contextlib.contextmanager
     def _errors(self, operation: Operation = "read") -> Iterator[None]:
@@ -458,18 +500,29 @@ class Mappings:
         except (redis.exceptions.ConnectionError, OSError) as error:
             raise StoreUnavailable("Redis", self.url, "cannot be reached") from error
         except redis.exceptions.ResponseError as error:
-            raise _refusal(self.url, error) from error
+            raise self._refusal(error) from error
         except redis.exceptions.InvalidResponse as error:
             raise StoreUnavailable("Redis", self.url, "does not answer as Redis does") from error
+
+    def _refusal(self, error: redis.exceptions.ResponseError) -> LookalikeError:
+        said = _said(error)
+        if said.startswith("STALE ") and self._lease is not None:
+            return self._lease.lost()
+        if said.startswith("UNHELD "):
+            return StoreUnavailable("Redis", self.url, "has no lease of this daemon, which takes it again")
+        return _refusal(self.url, error, said)
 
 
 _WAITING = re.compile(r"\b(MISCONF|OOM|NOREPLICAS|BUSY|LOADING|MASTERDOWN|READONLY|TRYAGAIN|CLUSTERDOWN)\b")
 """What Redis answers while it cannot write for now: a full disk or memory, a failover, a long script."""
 
 
-def _refusal(url: str, error: redis.exceptions.ResponseError) -> StoreError:
+def _said(error: redis.exceptions.ResponseError) -> str:
     # In a pipeline redis-py puts the command, paths and all, before the server's own words.
-    said = str(error).rpartition("caused error: ")[2].rstrip(".")
+    return str(error).rpartition("caused error: ")[2].rstrip(".")
+
+
+def _refusal(url: str, error: redis.exceptions.ResponseError, said: str) -> StoreError:
     # redis-py takes the code that it has a class for off the words, and keeps it here.
     if _WAITING.search(f"{error.status_code} {said}"):
         return StoreUnavailable("Redis", url, f"cannot be written now: {said}")

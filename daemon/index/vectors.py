@@ -19,7 +19,7 @@ from daemon.index.milvus_lite_server import EVERY_ID
 from daemon.instruments import store_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,10 +97,19 @@ class Vectors:
 
     `uri` is what pymilvus takes: http(s)://host:port, or unix:/path for the embedded server (`embedded`), whose engine has one
     writer and wants to be flushed. Writes are serialised here for that reason.
+
+    `guard` is called right before each change, and raises where this daemon may change nothing: Milvus itself knows no leases.
     """
 
     def __init__(
-        self, uri: str, *, token: str = "", index: str = "auto", timeout_seconds: float = 10.0, embedded: bool = False
+        self,
+        uri: str,
+        *,
+        token: str = "",
+        index: str = "auto",
+        timeout_seconds: float = 10.0,
+        embedded: bool = False,
+        guard: Callable[[], object] | None = None,
     ) -> None:
         self.url = uri
         self._token = token
@@ -108,6 +117,7 @@ class Vectors:
         self._timeout = timeout_seconds
         self._opening_timeout = max(timeout_seconds, OPENING_SECONDS) if embedded else timeout_seconds
         self._embedded = embedded
+        self._guard = guard
         self._client: Any = None
         self._connecting = threading.Lock()
         self._writing = threading.Lock()
@@ -137,7 +147,7 @@ class Vectors:
 
         Raises StoreRefused when a collection of that name holds vectors of another dimension.
         """
-        with self._milvus() as client:
+        with self._changing() as client:
             created = not client.has_collection(collection, **self._opening)
             if created:
                 self._create(client, collection, dim)
@@ -163,9 +173,12 @@ class Vectors:
 
     def drop(self, collection: str) -> None:
         """Delete the collection with all its vectors, if it is there."""
-        with self._writing, self._milvus() as client:
-            if client.has_collection(collection, **self._call):
-                client.drop_collection(collection, **self._call)
+        with self._writing:
+            with self._milvus() as client:
+                is_there = client.has_collection(collection, **self._call)
+            if is_there:
+                with self._changing() as client:
+                    client.drop_collection(collection, **self._call)
             self._unflushed.pop(collection, None)
 
     def _load(self, client: Any, collection: str) -> None:
@@ -231,13 +244,13 @@ class Vectors:
         before = self.target(alias)
         if before == collection:
             return
-        with self._milvus() as client:
+        with self._changing() as client:
             (client.create_alias if before is None else client.alter_alias)(collection, alias, **self._call)
 
     def unpoint(self, alias: str) -> None:
         """Delete the alias, if it is there."""
         if self.target(alias) is not None:
-            with self._milvus() as client:
+            with self._changing() as client:
                 client.drop_alias(alias, **self._call)
 
     # Writing
@@ -249,15 +262,15 @@ class Vectors:
             for row in rows
         ]
         with self._writing:
-            with self._milvus("write") as client:
+            with self._changing("write") as client:
                 client.upsert(collection, data, **self._call)
             self._unflushed[collection] = self._unflushed.get(collection, 0) + len(rows)
             if self._unflushed[collection] >= FLUSH_ROWS:
                 self._flush(collection)
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:
-        with self._writing, self._milvus("write") as client:
-            for start in range(0, len(ids), READ_BATCH):
+        for start in range(0, len(ids), READ_BATCH):
+            with self._writing, self._changing("write") as client:
                 client.delete(collection, ids=list(ids[start : start + READ_BATCH]), **self._call)
 
     def flush(self) -> None:
@@ -363,6 +376,14 @@ class Vectors:
                 raise
             except Exception as error:
                 raise self._translated(error) from error
+
+    @contextlib.contextmanager
+    def _changing(self, operation: Operation = "manage") -> Iterator[Any]:
+        """Give the client for a change, if this daemon may make one."""
+        if self._guard is not None:
+            self._guard()
+        with self._milvus(operation) as client:
+            yield client
 
     def _connected(self) -> Any:
         with self._connecting:

@@ -229,6 +229,13 @@ def lookalike(cache: Path) -> Iterator[Lookalike]:
         yield one
 
 
+@pytest.fixture
+def other_lookalike(cache: Path) -> Iterator[Lookalike]:
+    """One of another user, or of another machine."""
+    with _installed(cache) as one:
+        yield one
+
+
 @pytest.fixture(scope="module")
 def shared_lookalike(cache: Path) -> Iterator[Lookalike]:
     """One for all tests of a module, which leave it as it was."""

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from daemon.changes import FileStat, PhotoInfo, photo_id
 from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey
 from daemon.index.index import Collection, Encoded, Index
 from daemon.index.keys import Keys
+from daemon.index.lease import Lease, Owner
 from daemon.index.mappings import Add, Bind, Mappings, Remove
 from daemon.index.vectors import Vectors
 
@@ -39,6 +40,7 @@ class Stores:
 
     valkey: EmbeddedValkey
     milvus: EmbeddedMilvus
+    leases: list[Lease] = field(default_factory=list)
 
     def library(self, *, dim: int = DIM, models: tuple[str, ...] = MODELS, timeout: float = 10.0) -> Index:
         """Return the index of a library that nobody has used."""
@@ -49,16 +51,24 @@ class Stores:
         collections = [
             Collection(model, model, keys.collection(model, "0f"), keys.alias(model), dim, "cosine") for model in models
         ]
-        vectors = Vectors(self.milvus.url, timeout_seconds=timeout, embedded=True)
-        return Index(Mappings(self.valkey.url, keys, timeout_seconds=timeout), vectors, collections)
+        mappings = Mappings(self.valkey.url, keys, self.lease(keys), timeout_seconds=timeout)
+        vectors = Vectors(self.milvus.url, timeout_seconds=timeout, embedded=True, guard=mappings.check_lease)
+        return Index(mappings, vectors, collections)
+
+    def lease(self, keys: Keys) -> Lease:
+        """Take the lease of a library as its daemon, whose thread renews it until these stores end."""
+        self.leases.append(Lease(Mappings(self.valkey.url, keys), keys.owner, Owner.here(), alone=True))
+        self.leases[-1].start()
+        return self.leases[-1]
+
+    def end_leases(self) -> None:
+        while self.leases:
+            self.leases.pop().stop()
 
     def again(self, index: Index) -> Index:
         """Return the index as the next daemon would open it."""
-        return Index(
-            Mappings(self.valkey.url, index.mappings.keys),
-            Vectors(self.milvus.url, embedded=True),
-            index.current,
-        )
+        mappings = Mappings(self.valkey.url, index.mappings.keys, index.mappings._lease)
+        return Index(mappings, Vectors(self.milvus.url, embedded=True, guard=mappings.check_lease), index.current)
 
 
 @dataclass
@@ -85,6 +95,7 @@ def _started() -> Iterator[Stores]:
         stores.milvus.start()
         yield stores
     finally:
+        stores.end_leases()
         stores.milvus.stop()
         stores.valkey.stop()
         shutil.rmtree(place)
@@ -116,9 +127,22 @@ def drop(index: Index) -> None:
             if client.has_collection(collection.name, timeout=10):
                 client.drop_alias(collection.alias, timeout=10)
                 client.drop_collection(collection.name, timeout=10)
+    lease: Any = index.mappings._lease
+    lease.stop()
+    _delete_keys(index)
+    index.stop()
+
+
+def empty(index: Index) -> None:
+    """Delete all that Redis has of a library, as if it had been emptied, and wait until the lease is taken again."""
+    before = index.mappings.stamp
+    _delete_keys(index)
+    eventually(lambda: index.mappings.stamp not in ("", before))
+
+
+def _delete_keys(index: Index) -> None:
     for key in index.mappings._redis.scan_iter(match=index.mappings.keys.prefix + b":*", count=1000):
         index.mappings._redis.delete(key)
-    index.stop()
 
 
 class Photos:
@@ -205,6 +229,7 @@ def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterabl
         found[kind][rest] = key
     assert set(found) <= {
         b"schema",
+        b"owner",
         b"files",
         b"photos",
         b"inodes",
@@ -299,6 +324,7 @@ class Kit:
     converge: Callable[[Index, Photos, Mapping[str, str]], None] = converge
     eventually: Callable[..., None] = eventually
     drop: Callable[[Index], None] = drop
+    empty: Callable[[Index], None] = empty
     recorded: type[Recorded] = Recorded
     photos: type[Photos] = Photos
     stores: type[Stores] = Stores

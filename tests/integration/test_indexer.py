@@ -320,8 +320,7 @@ def test_an_emptied_redis_costs_no_model_a_photo(of_two: Index, make: Callable[.
     pipeline.look(*names)
 
     def emptied_and_filled() -> None:
-        for key in of_two.mappings._redis.scan_iter(match=of_two.mappings.keys.prefix + b":*"):
-            of_two.mappings._redis.delete(key)
+        kit.empty(of_two)
         kit.eventually(lambda: of_two.mappings.counts().files == len(names))
         pipeline.wait()
 
@@ -330,14 +329,13 @@ def test_an_emptied_redis_costs_no_model_a_photo(of_two: Index, make: Callable[.
 
 
 def test_an_emptied_redis_and_a_dropped_collection_cost_that_model_alone(
-    of_two: Index, make: Callable[..., Pipeline]
+    of_two: Index, make: Callable[..., Pipeline], kit: Any
 ) -> None:
     pipeline = make(of_two)
     pipeline.save("a.png", 1)
     pipeline.look("a.png")
     pipeline.indexer.stop()
-    for key in of_two.mappings._redis.scan_iter(match=of_two.mappings.keys.prefix + b":*"):
-        of_two.mappings._redis.delete(key)
+    kit.empty(of_two)
     drop_collection(of_two, 1)
     again = make(of_two)
     assert encoded_by_each(again, lambda: again.look("a.png", hint=Hint.FOUND)) == (0, 1)
@@ -1165,7 +1163,7 @@ def test_an_emptied_redis_is_filled_again_without_encoding(
     pipeline.look(*names)
 
     def empty() -> None:
-        own_library.mappings._redis.flushall()
+        kit.empty(own_library)
         kit.eventually(lambda: own_library.mappings.counts().files == len(names))
         pipeline.wait()
 

@@ -83,7 +83,8 @@ def library_of(stores: Any, models: Sequence[Model]) -> Index:
         )
         for model in models
     ]
-    return Index(Mappings(stores.valkey.url, keys), Vectors(stores.milvus.url, embedded=True), collections)
+    mappings = Mappings(stores.valkey.url, keys, stores.lease(keys))
+    return Index(mappings, Vectors(stores.milvus.url, embedded=True), collections)
 
 
 @pytest.fixture(scope="session")

@@ -179,8 +179,7 @@ def test_ghost_vectors_are_never_shown_and_are_collected(index: Index, photos: A
 def test_an_emptied_mapping_is_rebuilt_without_encoding(index: Index, photos: Any, kit: Any) -> None:
     wanted = {"/a.jpg": "a", "/b.jpg": "b"}
     index.commit([photos.add(path, content) for path, content in wanted.items()] + [photos.add("/gone.jpg", "gone")])
-    for key in index.mappings._redis.scan_iter(match=index.mappings.keys.prefix + b"*"):
-        index.mappings._redis.delete(key)
+    kit.empty(index)
     assert not index.in_order()
     calls: list[str] = []
     watched = Index(index.mappings, kit.recorded(index.vectors, before=calls.append), index.collections)

@@ -51,8 +51,10 @@ class Library:
 
     @contextlib.contextmanager
     def index(self) -> Iterator[Index]:
-        index = self.kit.stores(self.valkey, self.milvus).open(LIBRARY)
+        stores = self.kit.stores(self.valkey, self.milvus)
+        index = stores.open(LIBRARY)
         yield index
+        stores.end_leases()
         index.stop()
 
     def recover(self, index: Index) -> None:

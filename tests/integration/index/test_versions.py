@@ -163,17 +163,11 @@ def test_a_change_that_is_taken_back_costs_nothing(library: Library) -> None:
     assert library.in_milvus() == {old.name}
 
 
-def empty_the_mapping(index: Index) -> None:
-    redis: Any = index.mappings._redis
-    for key in redis.scan_iter(match=index.mappings.keys.prefix + b":*"):
-        redis.delete(key)
-
-
-def test_an_emptied_mapping_costs_the_version_that_answers_nothing(library: Library) -> None:
+def test_an_emptied_mapping_costs_the_version_that_answers_nothing(library: Library, kit: Any) -> None:
     old, new = library.collection("1f"), library.collection("2f")
     library.add(library.life(old), "a", "b")
     index = library.life(new)
-    empty_the_mapping(index)
+    kit.empty(index)
     index.recover()
     assert index.answering("one") == old
     assert index.mappings.collections() == {old.name: old, new.name: new}
@@ -183,11 +177,13 @@ def test_an_emptied_mapping_costs_the_version_that_answers_nothing(library: Libr
     assert library.in_milvus() == {new.name}
 
 
-def test_an_earlier_version_that_neither_the_mapping_nor_the_cache_knows_any_more_goes(library: Library) -> None:
+def test_an_earlier_version_that_neither_the_mapping_nor_the_cache_knows_any_more_goes(
+    library: Library, kit: Any
+) -> None:
     old, new = library.collection("1f"), library.collection("2f")
     library.add(library.life(old), "a")
     index = library.life(new)
-    empty_the_mapping(index)
+    kit.empty(index)
     library.models.lost.add(old.version)
     index.recover()
     assert index.answering("one") == new
