@@ -37,6 +37,7 @@ from daemon.errors import PhotoError
 from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey
 from daemon.index.index import Collection, Encoded, Index
 from daemon.index.keys import Keys
+from daemon.index.lease import Lease, Owner
 from daemon.index.mappings import Add, Mappings
 from daemon.index.vectors import Vectors
 
@@ -313,6 +314,17 @@ def addition(file: Path) -> Add:
 
 
 @contextlib.contextmanager
+def lease_of(url: str, keys: Keys) -> Iterator[Lease]:
+    """Give the lease of a library in an embedded Redis, by which it may be written."""
+    lease = Lease(Mappings(url, keys), keys.owner, Owner.here(), alone=True)
+    lease.start()
+    try:
+        yield lease
+    finally:
+        lease.stop()
+
+
+@contextlib.contextmanager
 def index_of(where: Places, name: str) -> Iterator[Index]:
     """Give the index of the data directory `name`, as a daemon with the default configuration would use it."""
     described, keys = model(where), Keys(LIBRARY)
@@ -330,7 +342,8 @@ def index_of(where: Places, name: str) -> Iterator[Index]:
         for server in (valkey, milvus):
             server.start()
             stack.callback(server.stop)
-        index = Index(Mappings(valkey.url, keys), Vectors(milvus.url, embedded=True), [collection])
+        lease = stack.enter_context(lease_of(valkey.url, keys))
+        index = Index(Mappings(valkey.url, keys, lease), Vectors(milvus.url, embedded=True), [collection])
         stack.callback(index.stop)
         yield index
 

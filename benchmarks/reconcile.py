@@ -20,6 +20,7 @@ from benchmarks.common import (
     distinct,
     fill,
     jpeg,
+    lease_of,
     median,
     places,
     table,
@@ -52,10 +53,12 @@ def main() -> None:
         valkey = EmbeddedValkey(where.data("data"), where.runtime("data"))
         valkey.start()
         try:
-            mappings = Mappings(valkey.url, Keys("default"))
-            _bind(mappings, files)
-            seconds = _measure(top, mappings, settings.files, settings.rounds)
-            mappings.close()
+            keys = Keys("default")
+            with lease_of(valkey.url, keys) as lease:
+                mappings = Mappings(valkey.url, keys, lease)
+                _bind(mappings, files)
+                seconds = _measure(top, mappings, settings.files, settings.rounds)
+                mappings.close()
         finally:
             valkey.stop()
     rows = [

@@ -292,8 +292,8 @@ class Config(Section):
     """Everything lookaliked can be told; without a file, every default."""
 
     library: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "default"
-    """The name of this index: part of every key in Redis and of every collection in Milvus. Two libraries may share the stores. Lower-case
-    letters, digits and underscores, at most 32."""
+    """The name of this index: part of every key in Redis and of every collection in Milvus. Two libraries may share the stores. One daemon
+    writes to a library at a time; a second one is refused. Lower-case letters, digits and underscores, at most 32."""
     folders: tuple[Annotated[Folder, BeforeValidator(_folder)], ...] = ()
     """The folders to watch, with everything below them. A folder is a path, or a mapping:
       - ~/Pictures

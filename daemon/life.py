@@ -52,7 +52,6 @@ log = logging.getLogger("lookalike")
 
 TICK_SECONDS = 0.2
 QUERY_DECODERS = 2
-LEASE_TIMEOUT_SECONDS = 5.0
 LONGEST_SWAP_SECONDS = 300.0
 """After that the service manager may take it that a part which is to stop hangs."""
 
@@ -122,9 +121,6 @@ class Daemon:
         live = _load(models, settings)
         self._manager.status("starting: opening the stores", at_once=True)
         self._redis, self._milvus = self._start_stores()
-        self._lease = _lease(settings, self._redis)
-        # Among the stores: given back when nothing writes any more, and before its server stops.
-        self._stores.start(self._lease)
         self._built = self._start_parts(settings, models, live)
         self._start_servers(self._built.application)
         log.info(
@@ -311,7 +307,7 @@ class Daemon:
         self._lock = lock
 
     def _start_stores(self) -> tuple[Store, Store]:
-        """Start the embedded servers that the configuration does not replace."""
+        """Start the embedded servers that the configuration does not replace, and take the lease of the library."""
         from daemon.api.status import Store  # noqa: PLC0415
         from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey  # noqa: PLC0415
         from daemon.index.mappings import shown  # noqa: PLC0415
@@ -332,6 +328,9 @@ class Daemon:
             milvus = Store("Milvus", settings.milvus.uri, None)
         for server in servers:
             self._stores.start(server)
+        # Behind the stores: it is given back after every writer has stopped, and before its server stops.
+        self._lease = _lease(settings, redis)
+        self._stores.start(self._lease)
         return redis, milvus
 
     def _start_decoders(self, settings: Config) -> None:
@@ -602,17 +601,17 @@ def _load(models: list[Model], settings: Config) -> LiveModels:
 
 
 def _redis_url(settings: Config, redis: Store) -> str:
-    # What status shows of a URL has lost its password.
+    # The URL for status has lost its password.
     return settings.redis.url.get_secret_value() if settings.redis.url else redis.url
 
 
 def _lease(settings: Config, redis: Store) -> Lease:
     from daemon.index.keys import Keys  # noqa: PLC0415
-    from daemon.index.lease import Lease, Owner  # noqa: PLC0415
+    from daemon.index.lease import TIMEOUT_SECONDS, Lease, Owner  # noqa: PLC0415
     from daemon.index.mappings import Mappings  # noqa: PLC0415
 
     keys = Keys(settings.library)
-    mappings = Mappings(_redis_url(settings, redis), keys, timeout_seconds=LEASE_TIMEOUT_SECONDS)
+    mappings = Mappings(_redis_url(settings, redis), keys, timeout_seconds=TIMEOUT_SECONDS)
     # Only the daemon that holds the lock of `data_dir` reaches the embedded server.
     return Lease(mappings, keys.owner, Owner.here(), alone=redis.server is not None)
 

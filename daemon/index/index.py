@@ -64,7 +64,7 @@ class Index:
         self.vectors = vectors
         self._versions = Versions(mappings, vectors, collections, encoders)
         self._writing = threading.Lock()
-        self._recovered_under = ""
+        self._recovered_under: str | None = None
 
     @property
     def collections(self) -> tuple[Collection, ...]:

@@ -1,11 +1,11 @@
 """The lease of a library: one daemon writes at a time.
 
-Who holds it counts on (`renewals`), and who wants it looks whether the count stands still. So no clock is compared with another,
-and nothing in Redis expires: a clock that is changed, or a machine that sleeps, gives nobody the lease. How long the holder was
-silent is counted in looks, with a pause between them, since both machines may sleep meanwhile.
+The holder keeps raising a count (`renewals`), and a daemon that wants the lease watches whether the count stands still. Nothing
+in Redis expires and no clock is compared with another, so a changed clock gives nobody the lease. The silence of the holder is
+counted in looks, with a pause before each: when all machines sleep for an hour, that adds one look.
 
-A holder that was suspended, and so lost the lease, may not know it. Therefore every script that writes checks the epoch
-(`fence.lua`), and a change of Milvus comes right after such a check.
+A holder that was suspended may have lost the lease without knowing it. Therefore every script that writes checks the epoch
+(`fence.lua`), and such a check comes right before each change of Milvus.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ log = logging.getLogger(__name__)
 RENEW_SECONDS = 2.0
 LOOK_SECONDS = 0.5
 SILENT_LOOKS = 20
-"""After so many looks in a row at a count that stands still, ten seconds, the lease is free: five renewals are missing."""
+"""The lease is free after so many looks in a row at the same count: ten seconds, in which five renewals are missing."""
 TELLING_LOOKS = 6
-"""After so many, one renewal is missing, and whoever waits for a start is told why."""
+"""After so many, one renewal is missing, and the log says why the start takes longer."""
+TIMEOUT_SECONDS = 5.0
+"""Redis has so long for an answer: after a renewal that got none, there is time for another one."""
 COMMAND_LENGTH = 100
+LATEST = 2**32
+"""The latest Unix time that is shown: Redis may hold any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,19 @@ class Owner:
         except OSError:
             namespace = ""
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        return cls(socket.gethostname(), process, namespace, printable(command)[:COMMAND_LENGTH], int(time.time()))
+        host, command = printable(socket.gethostname()), printable(command)[:COMMAND_LENGTH]
+        return cls(host, process, namespace, command, int(time.time()))
 
     @classmethod
     def read(cls, fields: dict[bytes, bytes]) -> Owner:
-        """Return what a lease says of its holder; what is missing or of another kind stays empty."""
+        """Return the holder that a lease names; a field that is missing or of another kind stays empty."""
         text = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
         process = ProcessIdentity(_number(text.get("process")), _number(text.get("started")), text.get("boot", ""))
         host, namespace, command = (printable(text.get(name, "")) for name in ("host", "namespace", "command"))
-        return cls(host, process, namespace, command, _number(text.get("since")))
+        return cls(host, process, namespace, command, min(_number(text.get("since")), LATEST))
 
     def fields(self) -> dict[str, str | int]:
-        """Return what a lease says of its holder, as `read` takes it."""
+        """Return the fields by which a lease names its holder."""
         return {
             "host": self.host,
             "boot": self.process.boot,
@@ -88,7 +93,7 @@ class Owner:
         }
 
     def sees_the_end_of(self, other: Owner) -> bool:
-        """Whether `other` ran on this machine, in this namespace of processes, and is no more."""
+        """Whether `other` ran on this machine, in this namespace of processes, and has ended."""
         mine, its = (self.process.boot, self.namespace), (other.process.boot, other.namespace)
         return all(mine) and mine == its and _has_ended(other.process)
 
@@ -113,7 +118,7 @@ def _number(text: str | None) -> int:
 
 
 class State(NamedTuple):
-    """What Redis has of a lease at one moment."""
+    """A lease as Redis has it at one moment."""
 
     epoch: int = 0
     token: str = ""
@@ -134,18 +139,18 @@ class State(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """A lease that was taken."""
+    """A lease that this daemon has taken."""
 
     epoch: int
     token: str
 
 
 class Lease:
-    """The lease at `key` for one owner, taken at the start and renewed until the stop.
+    """The lease at `key` for one owner: taken at the start, renewed until the stop.
 
-    `start` and `stop` are the main thread's; what is held is the worker's while it runs, and anybody may read the stamp.
-    LibraryInUse, at the start or from `check`, says that another daemon has the lease. While Redis is away nothing is lost: the
-    stamp stays, and is good for as long as nobody else has taken the lease.
+    The worker thread owns the state while it runs; before that and afterwards, the thread that calls `start` and `stop` does. Any
+    thread may read the stamp. `start` and `check` raise LibraryInUse when another daemon has the lease. An outage of Redis is no
+    loss: the stamp stays, and is valid until somebody else takes the lease.
     """
 
     name = "lease"
@@ -159,7 +164,7 @@ class Lease:
         alone: bool = False,
         pause: Callable[[float], object] | None = None,
     ) -> None:
-        """`mappings` is for the lease alone, which closes it. `alone`: no other daemon can reach this Redis."""
+        """`mappings` serves the lease alone, which closes it. `alone` says that no other daemon can reach this Redis."""
         self.key = key
         self._mappings = mappings
         self._owner = owner
@@ -173,23 +178,23 @@ class Lease:
 
     @property
     def stamp(self) -> str:
-        """What `fence.lua` compares; empty while the lease is not held."""
+        """The epoch and the token that `fence.lua` compares; empty while the lease is not held."""
         held = self._held
         return "" if held is None else f"{held.epoch}:{held.token}"
 
     def start(self) -> None:
-        """Return when the lease is held, or Redis is away and the worker goes on trying; LibraryInUse where somebody else has it."""
+        """Take the lease, or leave that to the worker while Redis is away; raise LibraryInUse when another daemon has it."""
         with contextlib.suppress(StoreUnavailable):
             self.renew()
         self._worker.start()
 
     def stop(self) -> None:
-        """Give the lease back, so that the next daemon need not wait; nothing may be written any more."""
+        """Give the lease back, so that the next daemon need not wait. Every writer has to be stopped before."""
         self._stop.set()
         self._worker.join()
         held, self._held = self._held, None
         if held is not None:
-            # Whoever comes next sees that this process has ended, or waits.
+            # Without an answer, the next daemon sees that this process has ended, or waits.
             with contextlib.suppress(StoreError):
                 self._ask("release", held.token)
         self._mappings.close()
@@ -198,7 +203,7 @@ class Lease:
         self._worker.check()
 
     def lost(self) -> LibraryInUse:
-        """Return the error of a holder that lost the lease, with the name of whoever has it now. On any thread."""
+        """Return the error of a holder that lost the lease, with the name of the new one. Any thread may call this."""
         try:
             other = self._look().owner
         except StoreError:
@@ -209,14 +214,14 @@ class Lease:
         )
 
     def renew(self) -> None:
-        """Take the lease, or renew it; LibraryInUse where another daemon has it."""
+        """Take the lease, or renew it; raise LibraryInUse when another daemon has it."""
         held = self._held
         if held is None:
             self._take()
         elif not self._ask("renew", held.token):
             if self._look().epoch >= held.epoch:
                 raise self.lost()
-            # An earlier state of Redis, or none: it was emptied, or has lost what it had not written down.
+            # Redis was emptied, or has lost its last writes: it shows an earlier epoch, or none.
             log.warning("Redis has lost the lease of this daemon, which takes it again")
             self._held = None
             self._take()
@@ -226,7 +231,7 @@ class Lease:
             try:
                 self.renew()
             except StoreUnavailable as error:
-                # The pipeline tells of the outage.
+                # The pipeline reports the outage.
                 log.debug("the lease is not renewed: %s", error)
 
     def _look(self) -> State:
@@ -249,7 +254,7 @@ class Lease:
             log.warning("%s has the library no more: it was silent for too long", seen.owner)
 
     def _is_free(self, seen: State, silent: int) -> bool:
-        """Whether nobody has the lease, or whoever has it has ended, or may be taken to have."""
+        """Whether nobody has the lease, or its holder has ended or was silent for long enough."""
         if seen.owner is None or self._alone or silent >= SILENT_LOOKS:
             return True
         return self._owner.sees_the_end_of(seen.owner)

@@ -119,7 +119,7 @@ class Outcome(tuple[bool, int | None]):
 
 
 class Fence(Protocol):
-    """Gives the right to write: a lease, as the scripts know it."""
+    """The right to write, in the form in which the scripts check it: a lease."""
 
     @property
     def key(self) -> bytes: ...
@@ -129,15 +129,15 @@ class Fence(Protocol):
         ...
 
     def lost(self) -> LibraryInUse:
-        """Return the error of a writer whose place another one has taken."""
+        """Return the error for a writer that has lost the lease to another one."""
         ...
 
 
 class Mappings:
     """The mapping of one library. Every method raises StoreUnavailable while Redis is away.
 
-    A method that writes does so only for the holder of the lease, which the scripts check as they write (`fence.lua`). It raises
-    LibraryInUse once somebody else has taken the lease, and StoreUnavailable while nobody holds it, so without a lease always.
+    A method that writes does so only for the holder of the lease: the scripts check that as they write (`fence.lua`). It raises
+    LibraryInUse when somebody else has taken the lease, and StoreUnavailable while this daemon holds none.
 
     `url` is a redis-py URL (redis://, rediss://, unix://); what is secret in it is never shown.
     """
@@ -160,7 +160,7 @@ class Mappings:
 
     @property
     def stamp(self) -> str:
-        """The stamp of the lease by which this mapping may be written now; empty for none."""
+        """The stamp that this mapping writes with; empty while it may not write."""
         return "" if self._lease is None else self._lease.stamp
 
     def close(self) -> None:
@@ -415,11 +415,11 @@ class Mappings:
     # Changing
 
     def check_lease(self) -> None:
-        """Raise what a write would raise, and write nothing: before a change of Milvus, which knows no leases."""
+        """Raise what a write would raise, without writing: for a change of Milvus, which knows no leases."""
         self._change("nothing")
 
     def _change(self, *change: str | bytes | int) -> None:
-        """Make one change by the script, which the fence stands before."""
+        """Make one change by the script, for the holder of the lease."""
         with self._errors("write"):
             self._call(*change)
 
@@ -450,7 +450,7 @@ class Mappings:
             pipe.execute()
 
     def script(self, file: str) -> Callable[..., list[Any]]:
-        """Return a script of this package, behind the fence, as a function; its arguments are the function's."""
+        """Return a script of this package, behind `fence.lua`, as a function of the script's arguments."""
         registered = self._redis.register_script(_text("fence.lua") + _text(file))
 
         def run(*args: str | bytes | int) -> list[Any]:
@@ -460,7 +460,7 @@ class Mappings:
         return run
 
     def lease_script(self, key: bytes) -> Callable[..., Any]:
-        """Return the script of a lease as a function, which nothing fences: by it the lease is taken."""
+        """Return `lease.lua` for one lease, as a function of the script's arguments. Nothing fences it: it takes the lease."""
         registered = self._redis.register_script(_text("lease.lua"))
 
         def run(*args: str | bytes | int) -> Any:

@@ -64,6 +64,8 @@ def messages() -> Iterator[tuple[str, str]]:
             yield f"{path.name}:{call.lineno}", literals(call.args[0]) if call.args else ""
         for call in calls(path, "StoreUnavailable", "StoreRefused"):
             yield f"{path.name}:{call.lineno}", literals(call.args[2]) if len(call.args) > LEAST else ""
+        for call in calls(path, "LibraryInUse"):
+            yield f"{path.name}:{call.lineno}", literals(call.args[0])
         for call in calls(path, "PhotoError"):
             yield f"{path.name}:{call.lineno}", literals(call.args[1])
 
