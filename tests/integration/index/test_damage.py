@@ -296,6 +296,7 @@ def test_damage_that_a_restart_meets_is_mended_while_the_daemon_runs(
     library.start()
     library.assert_converges()
     with library.index() as index:
+        library.recover(index)
         assert index.in_order()
         for server in (library.milvus, library.valkey):
             kill(kit, server)
