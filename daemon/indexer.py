@@ -54,7 +54,7 @@ COMMIT_BATCH = 256
 MAX_BACKOFF_SECONDS = 30.0
 IDLE_FLUSH_SECONDS = 2.0
 CHANGED_SECONDS = 0.2
-"""When a file that changed while it was read, or whose photo went away meanwhile, is looked at again."""
+"""When a file that changed while it was read or recorded, or whose photo went away meanwhile, is looked at again."""
 REWRITTEN_SECONDS = 60.0
 """How long before its event a file may have been written: what puts its mtime back afterwards sets its ctime."""
 TEND_SECONDS = 1.0
@@ -604,8 +604,39 @@ class Indexer:
                 continue
             if isinstance(change, Bind) and change.moved_from:
                 # It may have come back there after the look, and have found itself still recorded.
-                self._pending.put(change.moved_from, Hint.GONE)
-            self._pending.done(task.path)
+                self._pending.put(change.moved_from, Hint.GONE, since=task.since)
+            if (hint := self._overtaken(task, change)) is not None:
+                self._pending.later(task.path, CHANGED_SECONDS, hint)
+            else:
+                self._pending.done(task.path)
+
+    def _overtaken(self, task: _Task, change: Change) -> Hint | None:
+        """Return the hint for another look if the file no longer is as the index has just recorded it, None if it still is.
+
+        A walk compares the disk with the records. A walk that ran while this change was on its way has met the record of before. This
+        look at the disk comes after the write, and a walk that begins later reads the new record: one of the two notices any difference,
+        with or without an event.
+        """
+        try:
+            found = os.lstat(task.path)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError:
+            # The directory cannot be read: the file counts as there.
+            return None
+        is_photo = found is not None and stat.S_ISREG(found.st_mode) and self._territory.admits(task.path)
+        if found is None or not is_photo:
+            # A photo that was recorded all the while is for the walks to judge: its disk may be away.
+            is_news = task.record is None or isinstance(change, Fail)
+            return Hint.GONE if is_news and not isinstance(change, Remove) else None
+        match change:
+            case Remove():
+                as_recorded = False
+            case Fail(signature=state):
+                as_recorded = signature(found) == state
+            case Bind(stat=known) | Encoded(add=Add(stat=known)):
+                as_recorded = known.unchanged(FileStat.of(found))
+        return None if as_recorded else task.hint
 
     # Imports
 

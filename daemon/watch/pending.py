@@ -74,10 +74,10 @@ class Pending:
         with self._changed:
             return {path for path in paths if (entry := self._entries.get(path)) and entry.since <= moment}
 
-    def put(self, path: str, hint: Hint) -> None:
-        """Say that `path` may differ from the index."""
+    def put(self, path: str, hint: Hint, since: float | None = None) -> None:
+        """Say that `path` may differ from the index; `since` is a moment of the clock before now, if it has differed for longer."""
         with self._changed:
-            self._put(path, hint)
+            self._put(path, hint, since)
             self._changed.notify()
 
     def put_all(self, paths: Iterable[str], hint: Hint) -> None:
@@ -101,15 +101,19 @@ class Pending:
         with self._changed:
             entry = self._entries.pop(path)
             if entry.again is not None:
-                self._put(path, entry.again)
-                self._entries[path].since = entry.again_since
+                self._put(path, entry.again, entry.again_since)
                 self._changed.notify()
 
-    def later(self, path: str, seconds: float) -> None:
-        """Look at a path again after some seconds, with what it was pending for; sooner or later if it changed meanwhile."""
+    def later(self, path: str, seconds: float, hint: Hint | None = None) -> None:
+        """Look at a path again after some seconds, sooner or later if it changed meanwhile; it counts as pending for as long as before.
+
+        `hint` takes the place of the one that the path was pending for.
+        """
         with self._changed:
             entry = self._entries[path]
             entry.in_flight = False
+            if hint is not None:
+                entry.hint = hint
             if entry.again not in (None, Hint.FOUND):
                 # The pause was for how it was then: a file closed meanwhile need not wait like one that is being written.
                 entry.hint = entry.hint.followed_by(entry.again)
@@ -130,19 +134,20 @@ class Pending:
             self._closed = True
             self._changed.notify_all()
 
-    def _put(self, path: str, hint: Hint) -> None:
+    def _put(self, path: str, hint: Hint, since: float | None = None) -> None:
         now = self._clock()
+        since = now if since is None else since
         entry = self._entries.get(path)
         if entry is None:
-            entry = self._entries[path] = _Entry(hint, since=now, due=now + self._settle.delay(hint))
+            entry = self._entries[path] = _Entry(hint, since=since, due=now + self._settle.delay(hint))
             self._queue(path, entry)
         elif entry.in_flight:
             if entry.again is None:
-                entry.again, entry.again_since = hint, now
+                entry.again, entry.again_since = hint, since
             else:
-                entry.again = entry.again.followed_by(hint)
+                entry.again, entry.again_since = entry.again.followed_by(hint), min(entry.again_since, since)
         elif hint is not Hint.FOUND:
-            entry.hint = entry.hint.followed_by(hint)
+            entry.hint, entry.since = entry.hint.followed_by(hint), min(entry.since, since)
             entry.due = now + self._settle.delay(entry.hint)
             self._queue(path, entry)
 

@@ -160,7 +160,7 @@ class Comparison:
     missing: list[str] = field(default_factory=list)
     """Files of the index that are not there, where that can be told."""
     mended: list[str] = field(default_factory=list)
-    """Failures whose file is gone."""
+    """Failures whose file is gone, or is no longer to be indexed."""
 
     def unchanged_on(self, tops: Collection[str]) -> dict[str, int]:
         """Return how many files are there as they were recorded, by the mount points that the comparison was told about."""
@@ -179,6 +179,7 @@ def compare(
     """
     found = Comparison()
     failures = recording.failures()
+    failures_met: set[str] = set()
     missing: list[bytes] = []
     chunk: list[str] = []
     for raw, difference in differences(_readable(walk), _counted(recording.below(walk.top), found, mounts)):
@@ -190,8 +191,11 @@ def compare(
         path = os.fsdecode(raw)
         if difference is Difference.CHANGED:
             found.changed_on[_top(path, mounts)] += 1
-        if path in failures and _still_fails(path, failures[path]):
-            continue
+        if path in failures:
+            # Nothing is recorded of a file that failed, so each one that the walk meets comes by here.
+            failures_met.add(path)
+            if _still_fails(path, failures[path]):
+                continue
         found.added += difference is Difference.ADDED
         found.changed += difference is Difference.CHANGED
         chunk.append(path)
@@ -203,7 +207,7 @@ def compare(
     if walk.stopped():
         return found
     found.missing = [path for path in map(os.fsdecode, missing) if walk.covers(path)]
-    found.mended = [path for path in failures if walk.covers(path) and not os.path.lexists(path)]
+    found.mended = [path for path in failures if path not in failures_met and walk.covers(path)]
     return found
 
 

@@ -27,7 +27,7 @@ from daemon.errors import ModelError, PhotoError, StoreRefused, StoreUnavailable
 from daemon.index.index import Index
 from daemon.index.mappings import Fail, Remove
 from daemon.indexer import Indexer
-from daemon.watch.filters import Filters
+from daemon.watch.filters import NO_MEDIA, Filters
 from daemon.watch.pending import Pending
 from daemon.watch.reconcile import Recording, Walk, compare
 from daemon.watch.settle import Settle
@@ -96,7 +96,8 @@ class Territory:
         self.met: set[str] = set()
 
     def admits(self, path: str) -> bool:
-        return path.startswith(f"{self.folder}/") and path.endswith(".png")
+        is_hidden = os.path.lexists(os.path.join(os.path.dirname(path), NO_MEDIA))
+        return path.startswith(f"{self.folder}/") and path.endswith(".png") and not is_hidden
 
     def is_reachable(self, path: str) -> bool:  # noqa: ARG002
         return self.reachable
@@ -109,6 +110,21 @@ class Territory:
 
     def is_unverified(self, path: str) -> bool:  # noqa: ARG002
         return not self.reachable
+
+    def walk(self, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Put what differs between the disk and the index into `pending`; `meanwhile` is called once the failures are read."""
+        mappings = self.index.mappings
+
+        def below(folder: str) -> Iterator[tuple[bytes, str]]:
+            meanwhile()
+            yield from mappings.stream(folder)
+
+        found = compare(
+            Walk(str(self.folder), Filters([], [".png"])),
+            Recording(below=below, failures=mappings.failure_signatures),
+            queue=lambda paths: self.pending.put_all(paths, Hint.FOUND),
+        )
+        self.pending.put_all(found.missing + found.mended, Hint.GONE)
 
     def rescan_all(self, reason: str) -> None:  # noqa: ARG002
         self.rescans += 1
@@ -892,12 +908,132 @@ def test_what_happened_to_a_photo_while_it_was_encoded_is_found_by_the_next_walk
     change(path)
     pipeline.encoder.gate.set()
     pipeline.wait()
-    recording = Recording(below=pipeline.index.mappings.stream, failures=pipeline.index.mappings.failure_signatures)
-    walk = Walk(str(pipeline.folder), Filters([], [".png"]))
-    found = compare(walk, recording, queue=lambda paths: pipeline.pending.put_all(paths, Hint.FOUND))
-    pipeline.pending.put_all(found.missing, Hint.GONE)
+    pipeline.territory.walk()
     pipeline.wait()
     pipeline.assert_like_disk(failed=["a.png"] if change is spoil else [])
+
+
+class Way:
+    """The commit of a pipeline, held back: changes that it is asked for are on their way until they are `released`."""
+
+    def __init__(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held, self.released, self._commit = threading.Event(), threading.Event(), pipeline.index.commit
+        monkeypatch.setattr(pipeline.index, "commit", self._hold)
+
+    def _hold(self, changes: Any) -> list[bool]:
+        self.held.set()
+        assert self.released.wait(30)
+        return self._commit(changes)
+
+
+def hide(path: Path) -> None:
+    """Ask that the directory of a photo is left alone."""
+    (path.parent / NO_MEDIA).touch()
+
+
+@pytest.mark.parametrize("content", [png(1), b"no image"], ids=["a photo", "a failure"])
+@pytest.mark.parametrize("change", [Path.unlink, become_a_folder, become_a_link, hide])
+def test_a_file_that_goes_while_its_record_is_on_its_way_is_gone_though_a_walk_came_too_early_and_no_event_told(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], content: bytes
+) -> None:
+    pipeline.save("d/b.png", 2)
+    pipeline.look("d/b.png", hint=Hint.FOUND)
+    path, way = Path(pipeline.write("d/a.png", content)), Way(pipeline, monkeypatch)
+    pipeline.pending.put(str(path), Hint.FOUND)
+    assert way.held.wait(30)
+    change(path)
+    pipeline.territory.walk()
+    moment = time.monotonic()
+    way.released.set()
+    pipeline._kit.eventually(lambda: not pipeline.pending.older_than(moment))
+    assert pipeline.index.mappings.files([str(path)]) == [None]
+    assert pipeline.failure("d/a.png") is None
+
+
+def test_a_photo_that_becomes_a_failure_between_the_two_readings_of_a_walk_and_has_gone_before_is_no_failure(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.save("b.png", 2)
+    path = Path(pipeline.save("a.png", 1))
+    pipeline.look("a.png", "b.png")
+    committed, way = pipeline.indexer.committed, Way(pipeline, monkeypatch)
+    path.write_bytes(b"no image")
+    pipeline.pending.put(str(path), Hint.CLOSED)
+    assert way.held.wait(30)
+    path.unlink()
+
+    def commit() -> None:
+        way.released.set()
+        pipeline._kit.eventually(lambda: pipeline.indexer.committed > committed)
+
+    pipeline.territory.walk(meanwhile=commit)
+    pipeline.wait()
+    pipeline.assert_like_disk()
+
+
+def test_a_photo_that_comes_back_while_its_removal_is_on_its_way_is_found_though_a_walk_came_too_early(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, aside = Path(pipeline.save("a.png", 1)), pipeline.folder.parent / "aside"
+    pipeline.look("a.png")
+    way = Way(pipeline, monkeypatch)
+    path.rename(aside)
+    pipeline.pending.put(str(path), Hint.GONE)
+    assert way.held.wait(30)
+    aside.rename(path)
+    pipeline.territory.walk()
+    moment = time.monotonic()
+    way.released.set()
+    pipeline._kit.eventually(lambda: not pipeline.pending.older_than(moment))
+    pipeline.assert_like_disk()
+
+
+def test_a_photo_that_is_put_back_while_its_successor_is_on_its_way_is_found_though_a_walk_came_too_early(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, aside = Path(pipeline.save("a.png", 1)), pipeline.folder.parent / "aside"
+    pipeline.look("a.png")
+    way = Way(pipeline, monkeypatch)
+    path.rename(aside)
+    pipeline.save("a.png", 2)
+    pipeline.pending.put(str(path), Hint.CLOSED)
+    assert way.held.wait(30)
+    aside.rename(path)
+    pipeline.territory.walk()
+    moment = time.monotonic()
+    way.released.set()
+    pipeline._kit.eventually(lambda: not pipeline.pending.older_than(moment))
+    pipeline.assert_like_disk()
+
+
+def test_a_photo_whose_disk_goes_while_its_record_is_on_its_way_is_for_a_walk_to_judge(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, way = Path(pipeline.save("a.png", 1)), Way(pipeline, monkeypatch)
+    pipeline.pending.put(str(path), Hint.CLOSED)
+    assert way.held.wait(30)
+    path.unlink()
+    pipeline.territory.reachable = False
+    way.released.set()
+    pipeline.wait()
+    assert pipeline.index.mappings.files([str(path)]) != [None]
+
+
+def test_the_old_path_of_a_moved_photo_is_pending_for_as_long_as_its_move(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = Path(pipeline.save("a.png", 1)), Path(pipeline.path("b.png"))
+    pipeline.look("a.png")
+    way = Way(pipeline, monkeypatch)
+    old.rename(new)
+    pipeline.pending.put(str(new), Hint.CLOSED)
+    assert way.held.wait(30)
+    new.rename(old)
+    pipeline.territory.walk()
+    moment = time.monotonic()
+    way.released.set()
+    pipeline._kit.eventually(lambda: not pipeline.pending.older_than(moment))
+    pipeline.assert_like_disk()
 
 
 def test_a_photo_that_is_back_under_its_old_name_before_its_move_was_written_down_is_kept(
@@ -905,22 +1041,15 @@ def test_a_photo_that_is_back_under_its_old_name_before_its_move_was_written_dow
 ) -> None:
     old, new = Path(pipeline.save("a.png", 1)), Path(pipeline.path("b.png"))
     pipeline.look("a.png")
-    held, released, commit = threading.Event(), threading.Event(), pipeline.index.commit
-
-    def hold(changes: Any) -> list[bool]:
-        held.set()
-        assert released.wait(30)
-        return commit(changes)
-
-    monkeypatch.setattr(pipeline.index, "commit", hold)
+    way = Way(pipeline, monkeypatch)
     old.rename(new)
     pipeline.pending.put(str(new), Hint.CLOSED)
-    assert held.wait(30)
+    assert way.held.wait(30)
     new.rename(old)
     pipeline.pending.put(str(old), Hint.CLOSED)
     pipeline._kit.eventually(lambda: len(pipeline.pending) == 1)
     pipeline.pending.put(str(new), Hint.GONE)
-    released.set()
+    way.released.set()
     pipeline.wait()
     pipeline.assert_like_disk()
 

@@ -179,6 +179,7 @@ class Scene:
         watcher.noticed([path])
         if not watcher.admits(path):
             self.index.pop(os.fsencode(path), None)
+            self.failures.pop(path, None)
         elif found.st_size == 0:
             self.failures[path] = signature(found)
         else:

@@ -415,6 +415,17 @@ def test_photos_of_a_directory_marked_nomedia_go_and_come_back(scene: Any) -> No
     scene.until(lambda: scene.indexed == {"a.jpg", "private/b.jpg", "private/deep/c.jpg", "private/deep/d.jpg"})
 
 
+def test_failures_of_a_directory_marked_nomedia_go_and_come_back(scene: Any) -> None:
+    scene.write("a.jpg", "private/b.jpg")
+    (scene.folder / "private" / "bad.jpg").touch()
+    scene.start()
+    scene.until(lambda: scene.failures)
+    scene.write("private/.nomedia")
+    scene.until(lambda: not scene.failures)
+    (scene.folder / "private" / ".nomedia").unlink()
+    scene.until(lambda: scene.failures)
+
+
 def test_only_what_lies_in_a_folder_and_is_not_ignored_is_admitted(scene: Any) -> None:
     scene.write("sub/a.jpg", "private/.nomedia")
     watcher = scene.build()

@@ -204,6 +204,37 @@ def test_what_changed_in_flight_is_pending_since_that_change(pending: Pending, c
     assert pending.take(10) == [("a", Hint.CLOSED, 1001.0)]
 
 
+def test_a_path_that_has_differed_for_longer_is_pending_since_then(pending: Pending, clock: Clock) -> None:
+    pending.put("waits", Hint.CLOSED)
+    pending.put("in flight", Hint.FOUND)
+    pending.put("changed in flight", Hint.FOUND)
+    assert len(taken(pending)) == 2
+    clock.now += 5
+    pending.put("changed in flight", Hint.CLOSED)
+    for path in ("new", "waits", "in flight", "changed in flight"):
+        pending.put(path, Hint.GONE, since=999.0)
+    pending.done("in flight")
+    pending.done("changed in flight")
+    assert pending.older_than(999.0) == 4
+    clock.now += 5
+    assert {hint for _, hint, _ in pending.take(10)} == {Hint.GONE}
+
+
+def test_what_is_put_off_may_be_pending_for_something_else_since_the_same_moment(
+    pending: Pending, clock: Clock
+) -> None:
+    pending.put("a", Hint.FOUND)
+    pending.put("b", Hint.FOUND)
+    assert taken(pending) == ["a", "b"]
+    clock.now += 5
+    pending.put("b", Hint.CLOSED)
+    pending.later("a", 0.0, Hint.GONE)
+    pending.later("b", 0.0, Hint.GONE)
+    clock.now += 1
+    assert pending.take(10) == [("b", Hint.CLOSED, 1000.0)], "what came after that counts"
+    assert pending.take(10) == [("a", Hint.GONE, 1000.0)]
+
+
 def test_places_in_the_queues_that_were_given_up_hand_nothing_out(pending: Pending, clock: Clock) -> None:
     for _ in range(3):
         for hint in (Hint.FOUND, Hint.GONE, Hint.CREATED, Hint.CLOSED, Hint.GONE):

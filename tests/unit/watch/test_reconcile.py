@@ -151,6 +151,24 @@ def test_a_failure_whose_file_is_gone_is_mended(tmp_path: Path) -> None:
     assert compared(tmp_path, {}, {gone: "1 2 3 4", elsewhere: "1 2 3 4"})[0].mended == [gone]
 
 
+def test_a_failure_that_a_mark_hides_is_mended_and_one_that_a_walk_cannot_come_to_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, b"private/.nomedia", b"private/deep/bad.jpg", b"locked/bad.jpg", b"bad.jpg")
+    failures = {str(tmp_path / name): "1 2 3 4" for name in ("private/deep/bad.jpg", "locked/bad.jpg", "bad.jpg")}
+    real, locked = os.scandir, os.fsencode(tmp_path / "locked")
+
+    def scandir(path: bytes) -> object:
+        if path == locked:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, queued, _ = compared(tmp_path, {}, failures)
+    assert found.mended == [str(tmp_path / "private" / "deep" / "bad.jpg")]
+    assert queued == {"bad.jpg"}
+
+
 def test_what_lies_below_a_directory_that_cannot_be_read_is_not_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
