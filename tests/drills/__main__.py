@@ -4,7 +4,7 @@ The environment has to have the test dependencies:
 
     python -m tests.drills                         # 100 rounds of the crash drill
     python -m tests.drills --rounds 1000 --seed 7
-    python -m tests.drills --drill outage          # or models, overflow, rename, import; --list tells what they are
+    python -m tests.drills --drill outage          # or models, disks, decisions, overflow, rename, import; --list tells what they are
 
 Exit code 0 when nothing was lost and no ghost was seen, 1 otherwise.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.drills import crash, floods, models, outage
+from tests.drills import crash, decisions, disks, floods, models, outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,10 @@ DRILLS = {
     "crash": Drill(crash.run, 100, "processes are killed at any moment, and the tails of their files are lost"),
     "models": Drill(models.run, 50, "a model changes with every start, and is rebuilt while processes are killed"),
     "outage": Drill(outage.run, 8, "each store is frozen or killed under a workload, and the daemon stays up"),
+    "disks": Drill(disks.run, 40, "disks are mounted, unmounted and swapped, and a plain model says what comes of it"),
+    "decisions": Drill(
+        decisions.run, 10, "a thousand decisions while walks run, disks vanish and the daemon is killed"
+    ),
     "overflow": Drill(floods.Flood(floods.overflow).run, 1, "more files are created than the kernel keeps events for"),
     "rename": Drill(floods.Flood(floods.rename).run, 1, "a folder of ten thousand photos is renamed"),
     "import": Drill(floods.Flood(floods.copy_in).run, 1, "five thousand photos are copied in"),

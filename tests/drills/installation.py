@@ -22,7 +22,7 @@ import psutil
 from tests.drills.oracle import Differences, Disk, Stored, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from random import Random
 
 BIN = Path(sys.executable).parent
@@ -35,6 +35,8 @@ POLL_SECONDS = 0.05
 QUIET_SECONDS = 1.0
 """For how long the daemon has to say that it is up to date, where it cannot be asked to wait: an event takes half a second to arrive."""
 COLLECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""Longer than any answer takes that a drill asks for."""
 
 CONFIGURATION = """
 folders: ['{folder}']
@@ -73,16 +75,22 @@ class Installation:
     cache: Path | None = None
     """Where the model's graph is built, which takes seconds; one that several installations share saves them."""
     process: subprocess.Popen[bytes] | None = None
+    library: str = "photos"
+    """Where its folder is below its root."""
+    settings: str = CONFIGURATION
+    before: Sequence[str] = ()
+    """What its commands are put behind."""
 
     def __post_init__(self) -> None:
-        self.folder = self.root / "photos"
-        self.folder.mkdir()
+        self.folder = self.root / self.library
+        self.folder.mkdir(parents=True)
         self.log = self.root / "log"
         self.data_dir = self.root / "data" / "lookalike"
         self.runtime_dir = self.root / "run" / "lookalike"
+        self.socket = self.runtime_dir / "lookalike.sock"
         self.sockets = self.runtime_dir / "stores"
         self.configuration = self.root / "lookalike.yaml"
-        self.configuration.write_text(CONFIGURATION.format(folder=self.folder), encoding="utf-8")
+        self.configuration.write_text(self.settings.format(folder=self.folder), encoding="utf-8")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,7 +108,7 @@ class Installation:
     def launch(self) -> None:
         """Start the daemon, and return at once."""
         with self.log.open("ab") as log:
-            command: list[str | Path] = [BIN / "lookaliked", "run", "--config", self.configuration]
+            command: list[str | Path] = [*self.before, BIN / "lookaliked", "run", "--config", self.configuration]
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
 
     def start(self) -> None:
@@ -161,14 +169,20 @@ class Installation:
         if (status := self._daemon().poll()) is not None:
             raise DrillError(f"the daemon has ended with status {status}")
         with suppress(OSError, HTTPException, ValueError):
-            answer: dict[str, Any] = json.loads(_get(self.runtime_dir / "lookalike.sock", "/v1/status"))
+            answer: dict[str, Any] = json.loads(ask(self.socket, "GET", "/v1/status")[1])
             return answer
         return None
+
+    def asked(self, method: str, target: str, question: Any = None) -> dict[str, Any]:
+        """Return an answer of the HTTP interface, an error included; OSError or HTTPException when there is none."""
+        body = b"" if question is None else json.dumps(question).encode()
+        answer: dict[str, Any] = json.loads(ask(self.socket, method, target, body)[1])
+        return answer
 
     def command(self, *arguments: str | Path, seconds: float = DEADLINE_SECONDS) -> subprocess.CompletedProcess[bytes]:
         """Run lookalike."""
         return subprocess.run(
-            [BIN / "lookalike", *arguments],
+            [*self.before, BIN / "lookalike", *arguments],
             env=self.environment,
             capture_output=True,
             timeout=seconds + COLLECT_SECONDS,
@@ -242,13 +256,15 @@ class Installation:
         shutil.rmtree(self.root)
 
 
-def _get(path: Path, target: str) -> bytes:
+def ask(path: Path, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Return the status and the body that the daemon answers with on its socket; OSError or HTTPException when it does not."""
     connection = HTTPConnection("localhost")
     connection.sock = socket.socket(socket.AF_UNIX)
     try:
-        connection.sock.settimeout(30)
+        connection.sock.settimeout(ANSWER_SECONDS)
         connection.sock.connect(str(path))
-        connection.request("GET", target)
-        return connection.getresponse().read()
+        connection.request(method, target, body, {"Content-Type": "application/json"} if body else {})
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()

@@ -34,7 +34,7 @@ def test_the_drills_are_listed_with_what_they_do() -> None:
     command = [sys.executable, "-m", "tests.drills", "--list"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        "crash", "models", "outage", "overflow", "rename", "import",
+        "crash", "models", "outage", "disks", "decisions", "overflow", "rename", "import",
     ]  # fmt: skip
 
 
