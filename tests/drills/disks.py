@@ -51,7 +51,7 @@ class Steps:
             "unmount_lazily": bool(self.world.mounts()),
             "swap": bool(self.world.mounts() and self.world.unplugged()),
             "remount": bool(self._remountable()),
-            "lose_a_disk": bool(self.world.plugged()) and len(self.world.disks) > 1,
+            "lose_a_disk": bool(self._losable()) and len(self.world.disks) > 1,
             "bind": self._can_bind(),
             "write": is_there,
             "write_into_an_empty_mount_point": bool(self._empty_mount_points()),
@@ -99,7 +99,7 @@ class Steps:
         self.world.mount(disk, point)
 
     def step_lose_a_disk(self) -> None:
-        self.world.lose(self._choose(self.world.plugged())[0])
+        self.world.lose(self._choose(self._losable()))
 
     def step_bind(self) -> None:
         self.world.bind(self.world.folder / BOUND, self.world.folder / MOUNT_POINTS[-1])
@@ -199,6 +199,15 @@ class Steps:
             and self.world.is_there(twin)
             and not self.world.is_mounted(twin)
         )
+
+    def _losable(self) -> list[str]:
+        """Return the disks that are mounted where nothing else is: of several at one place, only the last one can be unmounted."""
+        mounts = self.world.mounts()
+        return [
+            disk
+            for disk, points in self.world.plugged()
+            if all(point in mounts and self.world.depth(point) == 1 for point in points)
+        ]
 
     def _remountable(self) -> list[tuple[Path, str]]:
         """Return the mount points that have a disk, and nothing in the directory below it that may be seen meanwhile."""
