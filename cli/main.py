@@ -22,7 +22,8 @@ from cli.commands import (
     verify,
 )
 from cli.errors import CliError, OutputClosedError
-from daemon import __version__
+from daemon import __version__, environment, standard_streams
+from daemon.paths import NoHomeDirectory
 
 HELP = """
 Find similar photos in a library that lookaliked keeps indexed.
@@ -45,6 +46,8 @@ Exit codes:
   69  the daemon cannot be reached
   78  bad configuration (lookaliked and doctor)
 """
+
+EXIT_CONFIG = 78
 
 # Without rich markup, neither help nor errors import rich; the daemon's answers are plain text too.
 app = typer.Typer(
@@ -87,14 +90,25 @@ def options(
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    try:
-        app(prog_name="lookalike")
-    except OutputClosedError as error:
-        sys.exit(error.exit_code)
-    except CliError as error:
-        output.notice(str(error))
-        sys.exit(error.exit_code)
-    sys.exit()
+    environment.tidy()
+    with standard_streams.in_order():
+        try:
+            app(prog_name="lookalike")
+        except OutputClosedError as error:
+            sys.exit(error.exit_code)
+        except CliError as error:
+            output.notice(str(error))
+            sys.exit(error.exit_code)
+        except NoHomeDirectory as error:
+            output.notice(str(error))
+            sys.exit(EXIT_CONFIG)
+        except OSError as error:
+            # Typer prints help without asking whether that can be; a file that cannot be used has a name.
+            if error.filename is not None:
+                raise
+            output.notice(str(output.refused(error)))
+            sys.exit(CliError.exit_code)
+        sys.exit()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cli.errors import CliError, OutputClosedError
 from cli.report.text import printable
+from daemon.standard_streams import discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,6 +50,12 @@ def notice(sentence: str) -> None:
         print(printable(sentence), file=sys.stderr, flush=True)
 
 
+def refused(error: OSError) -> CliError:
+    """Return what to say of an output that takes nothing, and write nothing to it any more."""
+    discard(sys.stdout)
+    return CliError(f"the output cannot be written: {error.strerror or error}")
+
+
 def waiting(sentence: str) -> None:
     """Say to a person at a terminal what is waited for."""
     if sys.stderr is not None and sys.stderr.isatty():
@@ -72,15 +79,7 @@ def _write(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError as error:
-        _discard_stdout()
+        discard(sys.stdout)
         raise OutputClosedError from error
     except OSError as error:
-        _discard_stdout()
-        raise CliError(f"the output cannot be written: {error.strerror or error}") from error
-
-
-def _discard_stdout() -> None:
-    # The interpreter flushes what is left when it ends, and would report the same error a second time.
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+        raise refused(error) from error

@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
 from daemon import paths
@@ -70,8 +71,8 @@ def _absolute(path: Path) -> Path:
 
 def _expanded(path: Path) -> Path:
     try:
-        return path.expanduser()
-    except RuntimeError as error:
+        return paths.expanded(path)
+    except paths.NoHomeDirectory as error:
         raise ValueError(f"should begin with a home directory that is known; {path.parts[0]} is not") from error
 
 
@@ -315,7 +316,8 @@ class Config(Section):
     """The embedded stores' files, which must survive. null is the place that the service's unit gives (StateDirectory=), else
     ~/.local/share/lookalike."""
     cache_dir: UserPath = Field(default_factory=paths.cache_dir)
-    """Model graphs; made again when they are gone. null is CacheDirectory= of the unit, else ~/.cache/lookalike."""
+    """Model graphs; made again when they are gone. null is CacheDirectory= of the unit, else ~/.cache/lookalike, else cache in data_dir
+    for a user without a home directory."""
     runtime_dir: UserPath = Field(default_factory=paths.runtime_dir)
     """Sockets; must be on a local file system. null is RuntimeDirectory= of the unit, else $XDG_RUNTIME_DIR/lookalike."""
     socket: UserPath | None = None
@@ -336,6 +338,18 @@ class Config(Section):
     """Who may ask, and how much."""
     log: Log = Log()
     """What the daemon says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _need_no_home(cls, data: Any) -> Any:
+        """Put the cache into a data directory that is named, for a user without a home directory."""
+        if not isinstance(data, dict) or data.get("cache_dir") or not isinstance(data.get("data_dir"), str | Path):
+            return data
+        try:
+            paths.cache_dir()
+        except paths.NoHomeDirectory:
+            return data | {"cache_dir": str(paths.cache_in(Path(data["data_dir"])))}
+        return data
 
     @property
     def models_dir(self) -> Path:

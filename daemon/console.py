@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
@@ -10,6 +9,8 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from daemon.standard_streams import discard
 
 if TYPE_CHECKING:
     from rich.progress import Task
@@ -47,10 +48,7 @@ class _Outlived:
             self._discard()
 
     def _discard(self) -> None:
-        # What is still in its buffer would fail once more when the interpreter ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        discard(self._stream)
 
 
 class Reporter:

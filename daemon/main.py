@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import sys
+from contextlib import suppress
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a command runs
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from rich.console import Console
 
 import daemon
 from daemon import config as configuration
-from daemon import paths
+from daemon import environment, paths, standard_streams
 from daemon.allocator import keep_freed_memory
 from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
@@ -50,8 +52,20 @@ app.command("uninstall-service")(uninstall_service)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line, and make a sentence and an exit code of what no command has made one of."""
+    environment.tidy()
+    with standard_streams.in_order():
+        try:
+            app(prog_name="lookaliked")
+        except paths.NoHomeDirectory as error:
+            _say(str(error))
+            sys.exit(EXIT_CONFIG)
+        except OSError as error:
+            # Typer prints without asking whether that can be; a file that cannot be used has a name.
+            if error.filename is not None:
+                raise
+            _say(f"the output cannot be written: {error.strerror or error}")
+            sys.exit(EXIT_ERROR)
 
 
 @app.callback(invoke_without_command=True)
@@ -110,7 +124,7 @@ def check_config(
         if refusal:
             raise refusal
     except ConfigError as error:
-        typer.echo(printable(str(error)), err=True)
+        _say(str(error))
         raise typer.Exit(EXIT_CONFIG) from error
     settings = reading.config
     folders = count(len(settings.folders), "folder") if settings.folders else "folders from the command line alone"
@@ -127,7 +141,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     catalogue = own_catalogue(_in_place(file))
     try:
         settings = _settings(_in_place(file), folders, models, catalogue)
-    except ConfigError as error:
+    except (ConfigError, paths.NoHomeDirectory) as error:
         if form == "text":
             console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         else:
@@ -137,7 +151,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
         # A bar between lines that a program reads would break them.
         console = Console(quiet=True, force_terminal=False)
-    life = Daemon(settings, catalogue, console, lambda: _settings(_in_place(file), folders, models, catalogue))
+    life = Daemon(settings, catalogue, console, lambda: _settings_again(file, folders, models, catalogue))
     try:
         life.start()
         life.run(once=once)
@@ -159,10 +173,16 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
 
 def _in_place(file: Path | None) -> Path | None:
     """Return the configuration file that is read now: the one that was named, or the usual one where it is there."""
-    return file or (paths.config_file() if paths.config_file().exists() else None)
+    return file or paths.config_file_in_place()
 
 
-def _tell_service_manager(error: LookalikeError) -> None:
+def _say(sentences: str) -> None:
+    # The exit code still speaks when standard error takes nothing.
+    with suppress(OSError):
+        typer.echo(printable(sentences), err=True)
+
+
+def _tell_service_manager(error: Exception) -> None:
     """Leave the reason where `systemctl status` shows it."""
     ServiceManager().status(f"failed: {error}", at_once=True)
 
@@ -176,6 +196,16 @@ def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, .
     if refusal:
         raise refusal
     return reading.config
+
+
+def _settings_again(
+    file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], catalogue: Catalogue
+) -> Config:
+    """Return the configuration as it is now; raise ConfigError as above, and if it needs a home directory that the user does not have."""
+    try:
+        return _settings(_in_place(file), folders, models, catalogue)
+    except paths.NoHomeDirectory as error:
+        raise ConfigError("the environment", [str(error)]) from error
 
 
 if __name__ == "__main__":

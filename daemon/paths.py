@@ -7,6 +7,7 @@ section on StateDirectory= and its like, which set the variables that are read f
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 from pathlib import Path
 
@@ -20,21 +21,69 @@ SYSTEM_SOCKET = Path("/run") / NAME / SOCKET_NAME
 """Where the daemon of the whole machine answers: lookaliked.socket."""
 
 
+class NoHomeDirectory(Exception):  # noqa: N818 - it reads as the sentence it is
+    """A place lies below the home directory, and the user has no home directory. Its text is a sentence for a person."""
+
+
+def home(instead: str = "") -> Path:
+    """Return the home directory; raise NoHomeDirectory, with what could be set `instead`, for a user without one."""
+    given = os.environ.get("HOME", "")
+    if not os.path.isabs(given):
+        try:
+            given = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            given = ""
+    if not os.path.isabs(given):
+        raise NoHomeDirectory(f"there is no home directory: set HOME{f', or {instead}' if instead else ''}")
+    return Path(given)
+
+
+def expanded(path: Path) -> Path:
+    """Return `path` with a home directory for its ~ or ~user; NoHomeDirectory where that is not known."""
+    beginning = path.parts[0] if path.parts else ""
+    if beginning == "~":
+        return home().joinpath(*path.parts[1:])
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise NoHomeDirectory(
+            f"the home directory of {beginning.removeprefix('~')} is not known: write it out"
+        ) from error
+
+
 def config_file() -> Path:
     """Return the configuration file that is read when none is named."""
     return (
-        _given_by_systemd("CONFIGURATION_DIRECTORY") or _xdg("XDG_CONFIG_HOME", ".config") / NAME
+        _given_by_systemd("CONFIGURATION_DIRECTORY")
+        or _xdg("XDG_CONFIG_HOME", ".config", "name a file with --config") / NAME
     ) / "lookalike.yaml"
+
+
+def config_file_in_place() -> Path | None:
+    """Return the usual configuration file; None if it does not exist, or if the user has no home directory."""
+    try:
+        usual = config_file()
+    except NoHomeDirectory:
+        return None
+    return usual if os.path.exists(usual) else None
 
 
 def data_dir() -> Path:
     """Return the directory of what must survive: the stores' files."""
-    return _given_by_systemd("STATE_DIRECTORY") or _xdg("XDG_DATA_HOME", ".local/share") / NAME
+    return _given_by_systemd("STATE_DIRECTORY") or _xdg("XDG_DATA_HOME", ".local/share", "LOOKALIKE_DATA_DIR") / NAME
 
 
 def cache_dir() -> Path:
-    """Return the directory of what can be made again: model graphs."""
-    return _given_by_systemd("CACHE_DIRECTORY") or _xdg("XDG_CACHE_HOME", ".cache") / NAME
+    """Return the directory of what can be made again: model graphs. Without a home directory, it lies in the data directory."""
+    try:
+        return _given_by_systemd("CACHE_DIRECTORY") or _xdg("XDG_CACHE_HOME", ".cache") / NAME
+    except NoHomeDirectory:
+        return cache_in(data_dir())
+
+
+def cache_in(data_dir: Path) -> Path:
+    """Return the cache directory of a data directory, for a user without a home directory."""
+    return data_dir / "cache"
 
 
 def runtime_dir() -> Path:
@@ -73,7 +122,11 @@ def _given_by_systemd(variable: str) -> Path | None:
     return Path(first) if os.path.isabs(first) else None
 
 
-def _xdg(variable: str, fallback: str) -> Path:
+def _xdg(variable: str, fallback: str, instead: str = "") -> Path:
     given = os.environ.get(variable)
     # The specification asks that a relative path be ignored.
-    return Path(given) if given and os.path.isabs(given) else Path.home() / fallback
+    return (
+        Path(given)
+        if given and os.path.isabs(given)
+        else home(f"{variable}, or {instead}" if instead else variable) / fallback
+    )

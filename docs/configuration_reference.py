@@ -13,10 +13,13 @@ from pydantic import BaseModel
 
 from daemon import config
 from daemon.config import CREDENTIALS, ENVIRONMENT, Config
+from daemon.environment import MAY_ACT, MAY_ACT_ON_DOWNLOADS
 from daemon.reloading import RESTART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from daemon.environment import Rule
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "configuration.md"
@@ -42,6 +45,27 @@ error, and so is one that is given twice. A key without a value has its default.
 `lookalike reload` has a changed file in force while the daemon runs, but for the keys below of which it is said that they hold from the next start on.
 
 Over the file stand a systemd unit's credentials, over those the environment, and over all of it folders and `--model` on the command line.
+"""
+
+ENVIRONMENT_SECTION = """\
+## The environment
+
+Libraries read environment variables that other programs set, and `.env` files: pymilvus takes an address from `MILVUS_URI`, gRPC a proxy, OpenMP a number
+of threads. None of them acts on lookalike. Both programs keep the variables of this table and remove all others before they load a library, and so their
+child processes do not have them either. No `.env` file is read. A name that ends in `*` stands for all variables that begin so.
+
+| variable | read by | reason |
+|---|---|---|
+{kept}
+
+On `lookalike models pull`, the only command that downloads, these act as well:
+
+| variable | read by | reason |
+|---|---|---|
+{downloads}
+
+Without a home directory (no `HOME` that is an absolute path, and no entry in the list of users), places have to be named. `LOOKALIKE_DATA_DIR`
+is enough: the cache lies in it then. `XDG_*` variables with a relative path are ignored, as their specification asks.
 """
 
 
@@ -118,7 +142,7 @@ def reference() -> str:
             parts += [_entry(f"{key}.{name}", type(default), name) for name in type(default).model_fields]
         else:
             parts.append(_entry(key, Config, key).replace("### ", "## ", 1))
-    parts.append(_outside())
+    parts += [_outside(), _environment()]
     return "\n".join(parts)
 
 
@@ -163,6 +187,16 @@ def _outside() -> str:
         "(`LoadCredential=`, which\n[the shipped units](service.md) have):\n\n"
         f"| variable | credential | key |\n|---|---|---|\n{rows}\n\n"
         "`lookalike` reads `LOOKALIKE_SOCKET` too, and `LOOKALIKE_TIMEOUT`, the default of its `--timeout` in seconds.\n"
+    )
+
+
+def _environment() -> str:
+    return ENVIRONMENT_SECTION.format(kept=_rows(MAY_ACT), downloads=_rows(MAY_ACT_ON_DOWNLOADS))
+
+
+def _rows(rules: tuple[Rule, ...]) -> str:
+    return "\n".join(
+        f"| {', '.join(f'`{name}`' for name in rule.names)} | {rule.reader} | {rule.reason} |" for rule in rules
     )
 
 

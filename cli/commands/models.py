@@ -19,6 +19,7 @@ from cli.errors import CliError, DaemonUnreachable, RefusedError
 from cli.progress import Activity, Downloads
 from cli.report.models import measurement_lines, model_lines, spec_lines
 from cli.report.text import count, printable, size_of
+from daemon import environment
 
 if TYPE_CHECKING:
     from daemon.catalogue.installation import Installation
@@ -176,6 +177,7 @@ def add(
 
 @app.command("pull", help=_PULL_HELP)
 def pull(name: Name, *, config: ConfigFile = None) -> None:
+    environment.allow_downloads()
     with _sentences(), Downloads() as progress:
         from daemon.catalogue.pull import pull as pull_files  # noqa: PLC0415 - as above
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon import paths
 from daemon.encode.specs import is_name, load_spec
 from daemon.errors import ConfigError
 
@@ -29,11 +30,16 @@ class Entry:
 
 
 class Catalogue:
-    """Specs are files NAME.yaml in two directories, neither of which need exist."""
+    """Specs are files NAME.yaml in two directories, neither of which need exist; a user without a home directory has no `own` one."""
 
-    def __init__(self, own: Path, shipped: Path) -> None:
-        self.own = own
+    def __init__(self, own: Path | None, shipped: Path) -> None:
+        self._own = own
         self.shipped = shipped
+
+    @property
+    def own(self) -> Path:
+        """Return the directory of the specs of the user; NoHomeDirectory if the user has no home directory."""
+        return self._own or paths.config_file().parent
 
     def find(self, name: str) -> Path:
         """Return the spec of the model `name`, or the path that `name` is where it holds a separator.
@@ -45,7 +51,7 @@ class Catalogue:
                 "models", ["no model is named: the name is empty; lookalike models lists those there are"]
             )
         if os.sep in name:
-            return Path(name).expanduser()
+            return paths.expanded(Path(name))
         found = self._files().get(name)
         if found is None:
             known = ", ".join(sorted(self._files())) or "none"
@@ -57,7 +63,7 @@ class Catalogue:
         """Return the spec that `find` finds; ConfigError when it has problems, or bears another name than its file."""
         path = self.find(name)
         spec = load_spec(path)
-        if path.parent in {self.own, self.shipped} and spec.name != path.stem:
+        if path.parent in {self._own, self.shipped} and spec.name != path.stem:
             rename = f"its name is {spec.name}; call the file {spec.name}{_SUFFIX}"
             # A file that was named so as no model can be is to be renamed.
             rewrite = f", or write 'name: {path.stem}' into it" if is_name(path.stem) else ""
@@ -91,5 +97,8 @@ class Catalogue:
     def _files(self) -> dict[str, Path]:
         # Of two with the same name, the later one stands.
         return {
-            path.stem: path for directory in (self.shipped, self.own) for path in sorted(directory.glob(f"*{_SUFFIX}"))
+            path.stem: path
+            for directory in (self.shipped, self._own)
+            if directory is not None
+            for path in sorted(directory.glob(f"*{_SUFFIX}"))
         }

@@ -37,9 +37,7 @@ class Installation:
     @classmethod
     def read(cls, file: Path | None) -> Installation:
         """Return what the configuration at `file`, or (None) the usual one, says; ConfigError names what is wrong with it."""
-        usual = paths.config_file()
-        if file is None and usual.exists():
-            file = usual
+        file = file or paths.config_file_in_place()
         settings = configuration.load(file, watching=False)
         return cls(
             own_catalogue(file),
@@ -71,4 +69,8 @@ class Installation:
 
 def own_catalogue(file: Path | None) -> Catalogue:
     """Return the catalogue that goes with the configuration at `file`, or (None) with the usual place of one."""
-    return Catalogue((file or paths.config_file()).absolute().parent / SPECS, paths.shipped("models"))
+    try:
+        own = (file or paths.config_file()).absolute().parent / SPECS
+    except paths.NoHomeDirectory:
+        own = None
+    return Catalogue(own, paths.shipped("models"))

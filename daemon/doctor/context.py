@@ -155,26 +155,20 @@ def assembled(patient: Patient) -> Context:
     file, of_machine = patient.file, patient.machine.configuration
     reading = refusal = None
     try:
-        _need_a_home()
         if file is None:
-            file = next((usual for usual in (paths.config_file(), of_machine) if os.path.exists(usual)), None)
+            file = paths.config_file_in_place() or (of_machine if os.path.exists(of_machine) else None)
         if file == of_machine:
             os.environ.update(patient.machine.given_by_unit())
         reading = configuration.read(file, patient.folders, watching=False)
         settings, refusal = reading.config, reading.refusal()
     except ConfigError as error:
         settings, refusal = _defaults(patient), error
+    except paths.NoHomeDirectory as error:
+        # The checks go on, with a home directory that is not there.
+        os.environ["HOME"] = NO_HOME
+        settings, refusal = _defaults(patient), ConfigError("the environment", [str(error)])
     socket = patient.socket or settings.socket_path
     return Context(patient, file, reading, refusal, settings, own_catalogue(file), socket, patient.ask(socket))
-
-
-def _need_a_home() -> None:
-    """Refuse to go on without a home directory, below which nearly every default lies; leave one that is not there."""
-    try:
-        Path.home()
-    except RuntimeError as error:
-        os.environ["HOME"] = NO_HOME
-        raise ConfigError("the environment", ["no home directory is known for this user; set HOME"]) from error
 
 
 def _defaults(patient: Patient) -> Config:

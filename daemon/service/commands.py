@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon import paths
 from daemon.errors import ConfigError, LookalikeError, ServiceError
 from daemon.names import printable
 from daemon.service import places as locations
@@ -79,7 +80,7 @@ def install_service(
             raise ServiceError("--run-as and --group are for the machine's service; yours runs as you")
         _require_manager(places, needed=not (no_start or dry_run))
         request = Request(
-            tuple(Path(os.path.abspath(one.expanduser())) for one in folder or ()),
+            tuple(Path(os.path.abspath(paths.expanded(one))) for one in folder or ()),
             run_as,
             tuple(group or ()),
             network=network,
@@ -148,7 +149,7 @@ def _require_manager(places: Places, *, needed: bool) -> None:
         return
     if places.manager == "system":
         raise ServiceError("systemd does not run on this machine; with --no-start the files are written all the same")
-    name = pwd.getpwuid(os.getuid()).pw_name
+    name = _own_name()
     raise ServiceError(
         f"{name} has no service manager here: log in as {name}, or let one run from boot on (sudo loginctl enable-linger {name}); "
         "with --no-start the files are written all the same"
@@ -162,6 +163,14 @@ def _see_as_the_service(places: Places) -> None:
         for name in [name for name in os.environ if name.startswith(("XDG_", "LOOKALIKE_"))]:
             del os.environ[name]
     os.environ.update(places.variables)
+
+
+def _own_name() -> str:
+    """Return what this user is called; the number, where nobody has given a name to it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _own_command() -> Path:
@@ -190,7 +199,7 @@ def _agreed(plan: Plan, *, dry_run: bool, yes: bool, question: str) -> bool:
         return False
     if not asked or yes:
         return True
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ServiceError("nothing was done: nobody is there to be asked; look at what is shown above, and say --yes")
     return typer.confirm(question, err=True, abort=True)
 
@@ -213,9 +222,10 @@ def _with_last_words(error: CommandFailed, places: Places) -> str:
 
 
 def _show(places: Places) -> None:
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     subprocess.run([*places.systemctl, "status", "--no-pager", "--lines=0", locations.SERVICE], check=False)
-    name = pwd.getpwuid(os.getuid()).pw_name
+    name = _own_name()
     if places.manager == "user" and not (LINGER / name).exists():
         _say(f"it runs while you are logged in; to have it from boot on: loginctl enable-linger {name}")
 

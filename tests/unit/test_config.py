@@ -492,3 +492,16 @@ def test_tcp_on_this_machine_takes_a_token_and_elsewhere_a_certificate_too(files
         assert config.api.listen is not None
         assert address(config.api.listen).port == 8077
     files.load("api: {listen: '192.0.2.1:443', certificate: /c.pem, key: /k.pem}", LOOKALIKE_API_TOKEN=token)
+
+
+@pytest.mark.parametrize("text", ["data_dir: /data\n", "data_dir: /data\ncache_dir:\n"])
+def test_without_a_home_directory_the_cache_lies_in_the_data_directory_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    file = tmp_path / "lookalike.yaml"
+    file.write_text(text)
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "CACHE_DIRECTORY", "STATE_DIRECTORY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert load(file, environment={}, watching=False).cache_dir == Path("/data/cache")
+    assert load(None, environment={"LOOKALIKE_DATA_DIR": "/given"}, watching=False).cache_dir == Path("/given/cache")

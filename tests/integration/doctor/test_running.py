@@ -326,13 +326,25 @@ def test_the_daemon_of_the_machine_is_examined_where_there_is_no_other(
 
 
 def test_a_user_without_a_home_is_told_so(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "LOOKALIKE_DATA_DIR", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    # The examination gives this process one that is not there.
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr("pwd.getpwuid", _nobody_knows)
+
+    context = assembled(Patient(ask, machine=Machine(clinic.root)))
+
+    assert context.refusal is not None
+    assert "there is no home directory: set HOME" in str(context.refusal)
+
+
+def test_a_user_without_a_home_whose_places_are_named_needs_none(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", _nobody_knows)
 
-    context = assembled(Patient(ask, clinic.file))
-
-    assert context.refusal is not None
-    assert "no home directory is known" in str(context.refusal)
+    assert assembled(Patient(ask, clinic.file)).refusal is None
 
 
 def _nobody_knows(uid: int) -> None:
