@@ -90,7 +90,7 @@ def options(
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    environment.tidy()
+    environment.begin()
     with standard_streams.in_order():
         try:
             app(prog_name="lookalike")

@@ -9,7 +9,8 @@ Standard library only: `lookalike` imports it at every start.
 from __future__ import annotations
 
 import os
-import warnings
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -127,6 +128,28 @@ IS_SET = {
 }
 """Variables that lookalike sets for its libraries, whatever they were."""
 
+CHANGES_PYTHON = frozenset(
+    {
+        "PYTHONASYNCIODEBUG",
+        "PYTHONDEBUG",
+        "PYTHONDEVMODE",
+        "PYTHONDUMPREFS",
+        "PYTHONINSPECT",
+        "PYTHONINTMAXSTRDIGITS",
+        "PYTHONMALLOC",
+        "PYTHONMALLOCSTATS",
+        "PYTHONOPTIMIZE",
+        "PYTHONPERFSUPPORT",
+        "PYTHONPROFILEIMPORTTIME",
+        "PYTHONTRACEMALLOC",
+        "PYTHONVERBOSE",
+        "PYTHONWARNINGS",
+        "PYTHON_CPU_COUNT",
+        "PYTHON_GIL",
+    }
+)
+"""Variables for developers, which Python reads before any line of lookalike runs. A warning of a library may become an error by one."""
+
 _removed: dict[str, str] = {}
 """What `tidy` removed and a download may need. The main thread owns it."""
 
@@ -147,31 +170,33 @@ _MAY_ACT = _Names(MAY_ACT)
 _MAY_ACT_ON_DOWNLOADS = _Names(MAY_ACT_ON_DOWNLOADS)
 
 
+def begin() -> None:
+    """Tidy the environment of a program. Where Python itself has read what may not act, start the program anew without it."""
+    found = CHANGES_PYTHON & os.environ.keys()
+    for name in found:
+        del os.environ[name]
+    if found and sys.executable:
+        with suppress(OSError):
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - there is no shell to want
+    tidy()
+
+
 def tidied(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of `environment` that may act, and those that lookalike sets."""
     return {name: value for name, value in environment.items() if name in _MAY_ACT} | IS_SET
 
 
 def tidy(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Remove the variables that may not act from this process. Call it before a library is imported."""
+    """Remove the variables that may not act from this process. Nothing that reads it may have been imported yet."""
     kept = tidied(environment)
     # An empty name cannot be removed, and nobody reads one.
     for name in [name for name in environment if name and name not in kept]:
         value = environment.pop(name)
         if name in _MAY_ACT_ON_DOWNLOADS:
             _removed[name] = value
-        elif name == "PYTHONWARNINGS":
-            _forget_warning_filters()
     environment.update(IS_SET)
 
 
 def allow_downloads(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let the variables act that a download needs, in this process and in its children."""
     environment.update(_removed)
-
-
-def _forget_warning_filters() -> None:
-    """Undo what PYTHONWARNINGS said when Python started: it may make an error of each warning of a library."""
-    warnings.resetwarnings()
-    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-        warnings.simplefilter("ignore", category)

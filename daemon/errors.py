@@ -13,6 +13,7 @@
     └── StoreError
         ├── StoreUnavailable    Redis or Milvus is away; work is kept until it is back
         └── StoreRefused        the store answers, and refuses what was asked of it
+            └── StoreForbids    its user may not run that command
 
 Errors of libraries and of the system are turned into one of these where they arise.
 """
@@ -112,3 +113,7 @@ class StoreUnavailable(StoreError):  # noqa: N818 - it reads as the sentence it 
 
 class StoreRefused(StoreError):  # noqa: N818 - it reads as the sentence it is
     """The store answered with an error that waiting will not mend."""
+
+
+class StoreForbids(StoreRefused):
+    """The user of the store may not run that command."""

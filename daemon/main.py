@@ -53,7 +53,7 @@ app.command("uninstall-service")(uninstall_service)
 
 def main() -> None:
     """Run the command line, and make a sentence and an exit code of what no command has made one of."""
-    environment.tidy()
+    environment.begin()
     with standard_streams.in_order():
         try:
             app(prog_name="lookaliked")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from daemon.doctor.finding import Finding, ok, problem, warning
-from daemon.errors import StoreError, StoreRefused, StoreUnavailable
+from daemon.doctor.finding import Finding, note, ok, problem, warning
+from daemon.doctor.redis_address import RedisAddress
+from daemon.errors import StoreError, StoreForbids, StoreRefused, StoreUnavailable
 from daemon.index.keys import Keys
 from daemon.index.mappings import Mappings
 from daemon.index.vectors import Vectors
@@ -22,6 +23,8 @@ OLDEST_REDIS = (6, 0)
 OLDEST_MILVUS = (2, 3)
 """The oldest that lookalike is tried with; it has upsert."""
 REDIS_SECONDS = 5.0
+PROBE_SECONDS = 2.0
+"""How long each of three attempts may take to find out whether TLS is spoken."""
 _LISTENING = "ss --listening --tcp --numeric  # on the server: shows what listens"
 
 
@@ -29,14 +32,54 @@ def redis_findings(url: str) -> Iterator[Finding]:
     """Yield what is to be said of the Redis server at `url`."""
     try:
         with closing(Mappings(url, Keys("doctor"), timeout_seconds=REDIS_SECONDS)) as mappings:
-            info, place = mappings.server(), mappings.url
-    except StoreError as error:
-        yield problem(f"{error}; start it, or correct redis.url", *_to_redis(error.url), _LISTENING)
+            place = mappings.url
+            info = mappings.server()
+    except StoreForbids as error:
+        yield _no_info(RedisAddress.of(url), error.url)
         return
-    found = [*_redis_version(info, place), *_redis_role(info, place), *_redis_keeps(info, place)]
+    except StoreError as error:
+        yield _without_redis(url, error)
+        return
+    address = RedisAddress.of(url)
+    found = [*_redis_version(info, place), *_redis_role(info, place, address), *_redis_keeps(info, place, address)]
     yield from found
     if not found:
         yield ok(f"Redis at {place} answers, is of version {info['redis_version']}, and keeps what it is given")
+
+
+def _no_info(address: RedisAddress, place: str) -> Finding:
+    user = address.user or "default"
+    return note(
+        f"Redis at {place} answers, but its user {user} may not run INFO, so nobody can tell here whether the server is new enough and keeps "
+        "what it is given; grant that permission as an administrator of the server, for this check alone",
+        address.command("ACL", "SETUSER", user, "+info", as_user=False),
+    )
+
+
+def _without_redis(url: str, error: StoreError) -> Finding:
+    """Return the problem with a server that does not answer as it should."""
+    try:
+        address = RedisAddress.of(url)
+    except ValueError:
+        return problem(str(error))
+    match address.spoken(PROBE_SECONDS) if isinstance(error, StoreUnavailable) else "":
+        case "plain":
+            return problem(
+                f"Redis at {error.url} answers without TLS, and rediss:// asks for TLS; write redis:// in redis.url, or turn TLS on in the server",
+                replace(address, scheme="redis").command("PING"),
+            )
+        case "tls":
+            return problem(
+                f"Redis at {error.url} speaks TLS, and redis:// does without; write rediss:// in redis.url",
+                replace(address, scheme="rediss").command("PING"),
+            )
+        case "untrusted":
+            return problem(
+                f"Redis at {error.url} shows a certificate that this machine does not trust for {address.host}; name its authority in "
+                "redis.url (?ssl_ca_certs=FILE) or in SSL_CERT_FILE",
+                address.command("PING"),
+            )
+    return problem(f"{error}; start it, or correct redis.url", address.command("PING"), _LISTENING)
 
 
 def _redis_version(info: dict[str, Any], place: str) -> Iterator[Finding]:
@@ -49,48 +92,33 @@ def _redis_version(info: dict[str, Any], place: str) -> Iterator[Finding]:
         )
 
 
-def _redis_role(info: dict[str, Any], place: str) -> Iterator[Finding]:
+def _redis_role(info: dict[str, Any], place: str, address: RedisAddress) -> Iterator[Finding]:
     if info.get("role") == "slave":
         yield problem(
             f"Redis at {place} is a replica, which may not be written to; name its master {info.get('master_host', '')} in redis.url",
-            *_to_redis(place, "ROLE"),
+            address.command("ROLE"),
         )
     if info.get("cluster_enabled"):
         yield problem(
             f"Redis at {place} is a cluster, and lookalike changes keys of several slots at once; use a single server",
-            *_to_redis(place, "CLUSTER", "INFO"),
+            address.command("CLUSTER", "INFO"),
         )
 
 
-def _redis_keeps(info: dict[str, Any], place: str) -> Iterator[Finding]:
+def _redis_keeps(info: dict[str, Any], place: str, address: RedisAddress) -> Iterator[Finding]:
     policy, bound = info.get("maxmemory_policy", "noeviction"), int(info.get("maxmemory", 0))
     if policy != "noeviction" and bound:
         yield problem(
             f"Redis at {place} forgets keys when its {bound / 1e6:,.0f} MB are full (maxmemory-policy {policy}): photos would go missing",
-            *_to_redis(place, "CONFIG", "SET", "maxmemory-policy", "noeviction"),
-            *_to_redis(place, "CONFIG", "REWRITE"),
+            address.command("CONFIG", "SET", "maxmemory-policy", "noeviction"),
+            address.command("CONFIG", "REWRITE"),
         )
     if not info.get("aof_enabled"):
         yield warning(
             f"Redis at {place} keeps no append-only file; what it loses when it restarts costs reading those files again",
-            *_to_redis(place, "CONFIG", "SET", "appendonly", "yes"),
-            *_to_redis(place, "CONFIG", "REWRITE"),
+            address.command("CONFIG", "SET", "appendonly", "yes"),
+            address.command("CONFIG", "REWRITE"),
         )
-
-
-def _to_redis(place: str, *command: str) -> tuple[str, ...]:
-    """Return the command line that asks the server; the password is for the user to put in."""
-    parts = urlsplit(place)
-    if parts.scheme == "unix":
-        server = ["-s", parts.path]
-    else:
-        server = ["-h", parts.hostname or "localhost", "-p", str(_port(parts.netloc) or 6379)]
-    return (shlex.join(["redis-cli", *server, *(command or ("PING",))]),)
-
-
-def _port(netloc: str) -> int | None:
-    found = re.search(r":(\d+)$", netloc)
-    return int(found[1]) if found else None
 
 
 def milvus_findings(uri: str, token: str, *, timeout_seconds: float) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from daemon.changes import FileStat, Hold, PhotoInfo, Remembered
-from daemon.errors import FAILURE_KINDS, LibraryInUse, StoreError, StoreRefused, StoreUnavailable
+from daemon.errors import FAILURE_KINDS, LibraryInUse, StoreError, StoreForbids, StoreRefused, StoreUnavailable
 from daemon.index.versions import Collection, fields
 from daemon.instruments import store_call
 
@@ -526,7 +526,8 @@ def _refusal(url: str, error: redis.exceptions.ResponseError, said: str) -> Stor
     # redis-py takes the code that it has a class for off the words, and keeps it here.
     if _WAITING.search(f"{error.status_code} {said}"):
         return StoreUnavailable("Redis", url, f"cannot be written now: {said}")
-    return StoreRefused("Redis", url, f"refuses a command: {said}")
+    refusal = StoreForbids if isinstance(error, redis.exceptions.NoPermissionError) else StoreRefused
+    return refusal("Redis", url, f"refuses a command: {said}")
 
 
 def _text(file: str) -> str:

