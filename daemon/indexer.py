@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import blake3
 
+from daemon import long_paths
 from daemon.backfill import Backfill
 from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
 from daemon.errors import DecoderError, ModelError, PhotoError, StoreUnavailable
@@ -289,9 +290,9 @@ class Indexer:
             # judged.
             kept = task.hint is Hint.FOUND or not self._territory.is_reachable(task.path)
             return _Decision.NOTHING if record is not None and kept else Remove(task.path)
-        except OSError:
+        except OSError as error:
             # Its directory cannot be read: whether it is still there cannot be told, so it is.
-            return _Decision.NOTHING
+            return self._look_far(task) if long_paths.is_too_long(error) else _Decision.NOTHING
         if record is not None and not self._territory.is_watched(task.path):
             # Its folder was taken out of the configuration: what is known of it stays for when it is back.
             return _Decision.NOTHING
@@ -304,6 +305,19 @@ class Indexer:
             return _Decision.KNOWN
         task.linked = signature(found) if found.st_nlink > 1 else ""
         return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
+
+    def _look_far(self, task: _Task) -> Change | _Decision:
+        """Return the failure of a photo whose path no system call takes; it goes with its file."""
+        try:
+            found = long_paths.lstat(task.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return Remove(task.path)
+        except OSError:
+            return _Decision.NOTHING
+        if not stat.S_ISREG(found.st_mode) or not self._territory.admits(task.path):
+            return Remove(task.path)
+        reason = f"its path is longer than the {long_paths.MAX_BYTES:,} bytes that the system takes"
+        return self._failure(task.path, reason, "unreadable", signature(found))
 
     def _look_at_links(self, changed: list[_Task]) -> None:
         """What is written through one name of a file is told of that name alone: have the others looked at."""
@@ -450,11 +464,15 @@ class Indexer:
         except OSError:
             self._look_again(task)
             return
-        before = self._index.mappings.failure(task.path)
-        failure = Fail(task.path, reason.rstrip("."), state, kind=kind)
+        self._hand_to_commit([(task, self._failure(task.path, reason, kind, state))])
+
+    def _failure(self, path: str, reason: str, kind: FailureKind, state: str) -> Fail:
+        """Return the failure to record, with how often the file in this state failed before."""
+        before = self._index.mappings.failure(path)
+        failure = Fail(path, reason.rstrip("."), state, kind=kind)
         if before is not None and before.signature == state:
-            failure = replace(failure, attempts=before.attempts + 1, since=before.since)
-        self._hand_to_commit([(task, failure)])
+            return replace(failure, attempts=before.attempts + 1, since=before.since)
+        return failure
 
     # Encode
 

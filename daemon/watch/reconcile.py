@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from daemon import long_paths
 from daemon.changes import signature
 from daemon.watch.filters import NO_MEDIA
 from daemon.watch.mounts import volume_of
@@ -237,6 +238,6 @@ def _counted(recorded: Iterator[Described], found: Comparison, mounts: Collectio
 
 def _still_fails(path: str, known: str) -> bool:
     try:
-        return signature(os.lstat(path)) == known
+        return signature(long_paths.lstat(path)) == known
     except OSError:
         return False

@@ -6,6 +6,7 @@ import functools
 import io
 import itertools
 import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -31,6 +32,7 @@ from daemon.watch.filters import NO_MEDIA, Filters
 from daemon.watch.pending import Pending
 from daemon.watch.reconcile import Recording, Walk, compare
 from daemon.watch.settle import Settle
+from tests.unit.test_long_paths import deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -797,6 +799,23 @@ def test_a_bad_file_that_is_deleted_is_no_failure_any_more(pipeline: Pipeline) -
     os.unlink(path)
     pipeline.look("a.png", hint=Hint.GONE)
     pipeline.assert_like_disk()
+
+
+def test_a_photo_whose_path_no_system_call_takes_is_a_failure_that_goes_with_its_tree(pipeline: Pipeline) -> None:
+    path = deep(pipeline.folder, 21, "a.png")
+    name = os.path.relpath(path, pipeline.folder)
+    for attempts in (1, 2):
+        pipeline.look(name, hint=Hint.FOUND)
+        failure = pipeline.failure(name)
+        assert (failure.reason, failure.kind, failure.attempts) == (
+            "its path is longer than the 4,095 bytes that the system takes",
+            "unreadable",
+            attempts,
+        )
+    for entry in os.listdir(pipeline.folder):
+        shutil.rmtree(pipeline.folder / entry)
+    pipeline.look(name, hint=Hint.GONE)
+    assert pipeline.failure(name) is None
 
 
 def test_a_file_that_is_too_large_is_not_read(pipeline: Pipeline) -> None:
