@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from cli import output
 from cli.errors import CliError
 
 if TYPE_CHECKING:
@@ -75,12 +78,60 @@ def exactly(chunks: Iterator[bytes], size: int, name: str) -> Iterator[bytes]:
 @contextmanager
 def reading(name: str) -> Iterator[None]:
     """Say in a sentence what the system says of the file."""
+    _silence.begin(name)
     try:
         yield
     except FileNotFoundError as error:
         raise CliError(f"{name} does not exist") from error
     except OSError as error:
         raise CliError(f"{shown(name)} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    finally:
+        _silence.end()
+
+
+class _Silence:
+    """Ends the process when a file has said nothing for as long as it may: a pipe without a writer, a terminal, a disk that hangs.
+
+    A call to a file system that hangs cannot be interrupted, so a thread of its own waits here. The main thread alone calls the methods.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._seconds: float | None = None
+        self._name: str | None = None
+        self._since = 0.0
+        self._thread: threading.Thread | None = None
+
+    def allow(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def begin(self, name: str) -> None:
+        if self._seconds is None:
+            return
+        with self._changed:
+            self._name, self._since = name, time.monotonic()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, args=(self._seconds,), name="silence", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        self._name = None
+
+    def _watch(self, seconds: float) -> None:
+        with self._changed:
+            while True:
+                name = self._name
+                left = seconds if name is None else self._since + seconds - time.monotonic()
+                if name is not None and left <= 0:
+                    break
+                self._changed.wait(left)
+        output.notice(f"{shown(name)} cannot be read: nothing has come from it for {seconds:g} seconds")
+        os._exit(CliError.exit_code)
+
+
+_silence = _Silence()
+give_up_after = _silence.allow
+"""Let a file be silent for so many seconds, from now on."""
 
 
 def _stdin() -> IO[bytes]:

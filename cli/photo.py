@@ -54,9 +54,9 @@ def _find_image(client: Client, term: Term, query: Query) -> Reply[SearchAnswer]
         return client.search_bytes(iter([term.data]), len(term.data), query)
     if files.is_regular(term.value):
         with files.reading(term.value):
-            found = Path(term.value).stat()
+            found, path = Path(term.value).stat(), os.path.realpath(term.value)
         try:
-            return client.search_path(os.path.realpath(term.value), found, query)
+            return client.search_path(path, found, query)
         except RefusedError as error:
             if error.code != "not_in_library":
                 raise
@@ -77,8 +77,7 @@ def _by_path(term: Term) -> dict[str, object]:
     if term.kind == "text" or term.data is not None:
         return _by_bytes(term)
     with files.reading(term.value):
-        found = Path(term.value).stat()
-    path = os.path.realpath(term.value)
+        found, path = Path(term.value).stat(), os.path.realpath(term.value)
     return {"path": path, "size": found.st_size, "mtime_ns": found.st_mtime_ns, "weight": term.weight}
 
 

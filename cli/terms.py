@@ -95,8 +95,9 @@ def _is_number(text: str) -> bool:
 
 def _is_there(name: str) -> bool:
     try:
-        os.stat(name)
-    except OSError:
+        with reading(name):
+            os.stat(name)
+    except CliError:
         return False
     return True
 

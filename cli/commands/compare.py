@@ -8,8 +8,9 @@ import typer
 
 from cli import output
 from cli.client import Client, Query, Reply
-from cli.commands.options import AsJson, Limit, Models, Socket, Terms, TimeoutSeconds, connect
+from cli.commands.options import AsJson, Limit, Models, Socket, Terms, TimeoutSeconds, bounded, connect
 from cli.errors import CliError
+from cli.files import give_up_after
 from cli.photo import find_similar, repeatable
 from cli.report.search import search_notices
 from cli.terms import parse
@@ -60,6 +61,7 @@ def compare(
     named = list(dict.fromkeys(model or ()))
     if model and not _FEWEST_MODELS <= len(named) <= _MOST_MODELS:
         raise typer.BadParameter(f"compare takes {_FEWEST_MODELS} to {_MOST_MODELS} models.")
+    give_up_after(bounded(timeout_seconds))
     terms = [repeatable(term) for term in parse(query)]
     with connect(socket, timeout_seconds) as client:
         models = _models(client, named, by_text=any(term.kind == "text" for term in terms))

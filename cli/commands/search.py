@@ -6,8 +6,20 @@ import typer
 
 from cli import output
 from cli.client import Query
-from cli.commands.options import AsJson, Limit, Models, Null, Socket, Terms, TimeoutSeconds, connect, path_separator
+from cli.commands.options import (
+    AsJson,
+    Limit,
+    Models,
+    Null,
+    Socket,
+    Terms,
+    TimeoutSeconds,
+    bounded,
+    connect,
+    path_separator,
+)
 from cli.commands.sync import sync_first
+from cli.files import give_up_after
 from cli.photo import find_similar
 from cli.report.search import search_lines, search_notices
 from cli.terms import parse
@@ -64,6 +76,7 @@ def search(
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
     separator = path_separator(as_json=as_json, paths=paths, null=null)
+    give_up_after(bounded(timeout_seconds))
     terms = parse(query)
     with connect(socket, timeout_seconds) as client:
         if sync:
