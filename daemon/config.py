@@ -308,7 +308,7 @@ class Config(Section):
     """The models that describe the photos, each with a collection of its own. The first one answers when a query names none. A name is one that
     `lookalike models list` shows; what has a / in it is the path of a spec of your own, from the directory of this file (./specs/mine.yaml)
     or from home (~/specs/mine.yaml); after --model, from the directory you are in. A model that joins is filled behind the others; one that is
-    taken out keeps its vectors until `lookalike models remove`. null is efficientnet-lite0, and where lookalike[text] is installed also words, by
+    taken out keeps its vectors until `lookalike models remove`. null is efficientnet-lite0, and where the extra text is installed also words, by
     which photos are found by what is on them:
       - efficientnet-lite0
       - words"""

@@ -75,7 +75,7 @@ class Choice:
         pulled = [name for name in candidates if name != WORDS]
         advice = [f"pull {'one of ' if len(pulled) > 1 else ''}{', '.join(pulled)}"] if pulled else []
         if WORDS in candidates:
-            advice.append(f"install lookalike[text] for {WORDS}")
+            advice.append(f"install the extra text for {WORDS}")
         return f"{', or '.join(advice)}, and add it"
 
 

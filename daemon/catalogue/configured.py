@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from daemon.catalogue.files import state
 from daemon.encode.providers import CPU, Provider
 from daemon.errors import ConfigError
+from daemon.installing import installing_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def lacking(spec: ModelSpec, models_dir: Path) -> str:
     """Return what the model needs that is not on this machine, and what to do; an empty string where it is ready."""
     _, reason = state(spec, models_dir)
     if not reason and spec.text and importlib.util.find_spec("tokenizers") is None:
-        reason = "its text tower needs the package tokenizers, which is not installed; pip install 'lookalike[text]'"
+        reason = f"its text tower needs the package tokenizers, which is not installed; run {installing_text()}"
     return reason.removesuffix(".")
 
 

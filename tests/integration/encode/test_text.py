@@ -256,7 +256,7 @@ def test_without_the_tokenizer_library_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ModelError, match=r"pip install 'lookalike\[text\]'"):
+    with pytest.raises(ModelError, match=r"pip install '\.\[text\]'` in a clone"):
         TextEncoder(tower(tmp_path), threads=1)
 
 

@@ -83,7 +83,7 @@ def test_a_fusion_takes_all_models_that_can_answer() -> None:
             text(),
             "no_text_model",
             (
-                "no model here understands text; pull one of clip, siglip, or install lookalike[text] for words,"
+                "no model here understands text; pull one of clip, siglip, or install the extra text for words,"
                 " and add it to 'models' in the configuration"
             ),
         ),
@@ -101,8 +101,8 @@ def test_what_cannot_be_answered_is_one_sentence(
     ("candidates", "advice"),
     [
         ({"clip": False}, "pull clip, and add it"),
-        ({"words": False}, "install lookalike[text] for words, and add it"),
-        ({"clip": False, "words": False}, "pull clip, or install lookalike[text] for words, and add it"),
+        ({"words": False}, "install the extra text for words, and add it"),
+        ({"clip": False, "words": False}, "pull clip, or install the extra text for words, and add it"),
         ({"clip": False, "words": True}, "add words"),
         ({"clip": True, "words": True}, "add clip or words"),
     ],
