@@ -130,6 +130,22 @@ class RetiredModel(TypedDict):
     photos: int
 
 
+class UnwatchedFolder(TypedDict):
+    """A place that is not watched, and in which the index knows files."""
+
+    path: str
+    files: int
+
+
+class Unwatched(TypedDict):
+    """The content of the index that lies in folders that are not watched."""
+
+    photos: int
+    files: int
+    failures: int
+    folders: list[UnwatchedFolder]
+
+
 class Store(TypedDict):
     """One of the two stores; `reason` says why it is away."""
 
@@ -163,6 +179,8 @@ class StatusAnswer(TypedDict):
     reconcile: NotRequired[Walk | None]
     models: list[Model]
     retired_models: NotRequired[list[RetiredModel]]
+    skipped: NotRequired[dict[str, int]]
+    unwatched: NotRequired[Unwatched | None]
     stores: list[Store]
 
 
@@ -240,6 +258,21 @@ class FailuresAnswer(TypedDict):
     schema: int
     failures: list[Failure]
     total: int
+
+
+class SkippedFile(TypedDict):
+    """A file that looks like a picture and is not read; `extension` is empty if its name has no extension."""
+
+    path: str
+    extension: str
+
+
+class SkippedAnswer(TypedDict):
+    """The answer to GET /v1/skipped."""
+
+    schema: int
+    skipped: list[SkippedFile]
+    more: bool
 
 
 class ReloadAnswer(TypedDict):
@@ -327,5 +360,16 @@ class RelocationAnswer(TypedDict):
     kept: int
     changed: int
     missing: int
+    failures: int
+    dry_run: bool
+
+
+class ForgetAnswer(TypedDict):
+    """The answer to POST /v1/forget: how much the index knew about a folder or a file."""
+
+    schema: int
+    path: str
+    files: int
+    photos: int
     failures: int
     dry_run: bool

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         DecisionAnswer,
         DeletionsAnswer,
         FailuresAnswer,
+        ForgetAnswer,
         ImportAnswer,
         ReloadAnswer,
         RelocationAnswer,
         RemovalAnswer,
         RetryAnswer,
         SearchAnswer,
+        SkippedAnswer,
         StatusAnswer,
         SyncAnswer,
         VerifyAnswer,
@@ -126,6 +128,10 @@ class Client:
         """Return the files at or below `path`, or (None) of the whole library, that could not be indexed."""
         return self._get("/v1/failures", "path", path)
 
+    def skipped(self, path: str | None) -> Reply[SkippedAnswer]:
+        """Return the files at or below `path`, or (None) of every folder, that look like pictures and are not read."""
+        return self._get("/v1/skipped", "path", path)
+
     def retry_failures(self, path: str | None) -> Reply[RetryAnswer]:
         """Have those files looked at again."""
         return self._post("/v1/failures/retry", {} if path is None else {"path": path})
@@ -171,6 +177,10 @@ class Client:
     def relocate(self, old: str, new: str, *, dry_run: bool) -> Reply[RelocationAnswer]:
         """Have what is known below `old` known below `new`; RefusedError("still_there", "not_watched", …) when that cannot be meant."""
         return self._post("/v1/relocate", {"from": old, "to": new, "dry_run": dry_run})
+
+    def forget(self, path: str, *, dry_run: bool) -> Reply[ForgetAnswer]:
+        """Drop a folder that is not watched from the index; RefusedError("still_watched", "not_in_library") otherwise."""
+        return self._post("/v1/forget", {"path": path, "dry_run": dry_run})
 
     def _get(self, address: str, name: str, value: str | None) -> Reply[Any]:
         target = address if value is None else f"{address}?{urlencode({name: value}, errors='surrogateescape')}"

@@ -12,6 +12,7 @@ from cli.commands import (
     doctor,
     export,
     failures,
+    forget,
     importing,
     models,
     reload,
@@ -68,6 +69,7 @@ app.command(help=verify.HELP)(verify.verify)
 app.command(help=export.HELP)(export.export)
 app.command("import", help=importing.HELP)(importing.take)
 app.command(help=relocate.HELP)(relocate.relocate)
+app.command(help=forget.HELP)(forget.forget)
 app.command(help=doctor.HELP)(doctor.doctor)
 app.add_typer(failures.app, name="failures", help=failures.HELP)
 app.add_typer(deletions.app, name="deletions", help=deletions.HELP)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.changes import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from daemon.index.index import Index
     from daemon.watch.pending import Pending
@@ -78,7 +78,7 @@ class Backfill:
         """Go through everything that lacks a vector, from the start."""
         self._is_beginning, self._is_woken = True, False
         try:
-            missing = self._index.missing(self._unable)
+            missing = self._watched(self._index.missing(self._unable))
             self._lacking = {name: len(photos) for name, photos in missing.items()}
             self._paths = self._index.paths_of(sorted(set().union(*missing.values()))) if missing else None
         finally:
@@ -88,6 +88,13 @@ class Backfill:
         for replaced in self._index.replace_complete(self._is_watched, self._unable):
             said = "%s: the changed model is complete, and answers from now on"
             log.info(said, replaced.model, extra={"model": replaced.model})
+
+    def _watched(self, missing: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        """Leave out photos of which no file is watched: nobody encodes them, and no count has them."""
+        photos = sorted(set[int]().union(*missing.values()))
+        watched = self._index.held_by(photos, self._is_watched)
+        found = {name: [photo for photo in lacking if photo in watched] for name, lacking in missing.items()}
+        return {name: lacking for name, lacking in found.items() if lacking}
 
     def wake(self) -> None:
         """Begin soon: a photo that lacks a vector was met."""

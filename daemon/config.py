@@ -172,6 +172,16 @@ class Milvus(Section):
     """How long one call may take before the store counts as away."""
 
 
+def _pattern(pattern: str) -> str:
+    if not pattern or "\0" in pattern:
+        raise ValueError("should be a shell pattern for a name; no file has such a name")
+    if "/" in pattern:
+        named = pattern.strip("/").rpartition("/")[2]
+        instead = f"; {named!r} leaves every file and directory of that name alone" if named else ""
+        raise ValueError(f"should be a shell pattern for one name, and not for a path: no name holds a /{instead}")
+    return pattern
+
+
 class Watch(Section):
     settle_seconds: float = Field(default=1.0, ge=0, le=3600)
     """A file that nobody was seen to close is read when it has been left alone for this long."""
@@ -183,11 +193,15 @@ class Watch(Section):
     """The same, for folders without events."""
     max_pending: int = Field(default=100_000, ge=1)
     """When more paths than this are waiting, whole folders are noted instead of files."""
-    ignore: tuple[str, ...] = (
+    ignore: tuple[Annotated[str, AfterValidator(_pattern)], ...] = (
         ".*", "@eaDir", "#recycle", "#snapshot", "__MACOSX", "node_modules", "Thumbs.db", "desktop.ini",
     )  # fmt: skip
-    """Shell patterns for the names of files and directories that are left alone, and hold no watch. A directory that holds a file named
-    .nomedia is left alone as well. Symbolic links are not followed."""
+    """Shell patterns for the names of files and directories that are left alone, and hold no watch. Each is compared with every name below
+    a folder by itself, as a whole and in its case: "private*" matches a directory private and a file private-1.jpg, and neither Private nor
+    my-private; "[Pp]rivate" matches both cases; "*" matches any characters, "?" one. A pattern is not for paths, and may hold no /. The names of
+    the watched folders themselves, and of those above them, do not count. A list here replaces the default one. A directory that holds a file
+    named .nomedia is left alone as well, with all below it. Photos that are excluded so leave the answers at once and the index soon, and are
+    never taken for missing; their vectors are kept for a day. Symbolic links are not followed."""
     max_delete_count: int = Field(default=100, ge=0)
     """When a comparison with the disk misses more than this many files of a folder, and more than max_delete_ratio of them, it is likelier
     that a disk went away than that somebody deleted them: nothing is deleted from the index until they are back or

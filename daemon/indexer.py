@@ -11,6 +11,7 @@ import contextlib
 import enum
 import itertools
 import logging
+import math
 import os
 import queue
 import stat
@@ -27,7 +28,7 @@ from daemon.backfill import Backfill
 from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
 from daemon.errors import DecoderError, ModelError, PhotoError, StoreUnavailable
 from daemon.index.index import Encoded
-from daemon.index.mappings import Add, Bind, Fail, Remove
+from daemon.index.mappings import Add, Bind, Exclude, Fail, Remove
 from daemon.instruments import COMMIT_SECONDS, DECODE_SECONDS, LAG_SECONDS
 from daemon.lifecycle import Worker
 from daemon.names import printable
@@ -61,6 +62,10 @@ REWRITTEN_SECONDS = 60.0
 TEND_SECONDS = 1.0
 IMPORT_POLL_SECONDS = 0.2
 """How often bulk work asks whether an import, which may spare it, is over."""
+ASIDE_SECONDS = 86_400.0
+"""For how long the vectors of a photo are kept whose files are excluded: somebody may have excluded too much."""
+ASIDE_TEND_SECONDS = 600.0
+"""How often those are looked for whose time is over."""
 FEED_SECONDS = 0.02
 """How often photos that lack a vector are fed, while there are some."""
 LIVE, BULK, BACKFILL = range(3)
@@ -90,6 +95,7 @@ class Territory(Protocol):
     """What the pipeline needs of the watched folders."""
 
     def admits(self, path: str) -> bool: ...
+    def ignores(self, path: str) -> bool: ...
     def is_reachable(self, path: str) -> bool: ...
     def is_watched(self, path: str) -> bool: ...
     def is_unverified(self, path: str) -> bool: ...
@@ -189,6 +195,7 @@ class Indexer:
         self._tend_worker = Worker("tend", self._tend)
         self._lags: collections.deque[float] = collections.deque(maxlen=LAGS)
         self._to_collect = False
+        self._aside_at = -math.inf
         self._collecting = threading.Lock()
         self._imports = 0
         self._superseded: set[str] = set()
@@ -257,7 +264,7 @@ class Indexer:
         """Decide of each path, by the disk alone, what is to be done; nothing is handed on before all are decided."""
         for task, record in zip(tasks, self._index.mappings.files([task.path for task in tasks]), strict=True):
             task.record = record
-        decided = [(task, self._look_at_disk(task, task.record)) for task in tasks]
+        decided = [(task, self._decide(task, task.record)) for task in tasks]
         self._territory.noticed(task.path for task in tasks if task.stat is not None or task.record is None)
         self._look_at_links([task for task, decision in decided if decision is _Decision.LOAD and task.linked])
         known = [
@@ -282,6 +289,12 @@ class Indexer:
             # At once: of files that swap their names, no photo is ever without a path.
             self._hand_to_commit(changes)
 
+    def _decide(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
+        if record is not None and self._territory.ignores(task.path):
+            # Whatever became of the file and its disk: answers may not find anything by that name.
+            return Exclude(task.path)
+        return self._look_at_disk(task, record)
+
     def _look_at_disk(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
         try:
             found = os.lstat(task.path)
@@ -296,8 +309,9 @@ class Indexer:
         if record is not None and not self._territory.is_watched(task.path):
             # Its folder was taken out of the configuration: what is known of it stays for when it is back.
             return _Decision.NOTHING
-        if not stat.S_ISREG(found.st_mode) or not self._territory.admits(task.path):
-            return Remove(task.path)
+        is_photo = stat.S_ISREG(found.st_mode)
+        if not is_photo or not self._territory.admits(task.path):
+            return Exclude(task.path) if is_photo and record is not None else Remove(task.path)
         task.stat = FileStat.of(found)
         if record is not None and record.stat.unchanged(task.stat):
             written_after = time.time() - (time.monotonic() - task.since) - REWRITTEN_SECONDS
@@ -732,6 +746,9 @@ class Indexer:
                 if not self._imports and self._compared:
                     self._index.collect()
                     self._to_collect = False
+        if time.monotonic() - self._aside_at >= ASIDE_TEND_SECONDS:
+            self._index.drop_aside(ASIDE_SECONDS)
+            self._aside_at = time.monotonic()
 
     @property
     def _compared(self) -> bool:

@@ -362,6 +362,7 @@ class Daemon:
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
         from daemon.transfer.exporter import Exporter  # noqa: PLC0415
+        from daemon.transfer.forgetting import Forgetting  # noqa: PLC0415
         from daemon.transfer.importer import Importer  # noqa: PLC0415
         from daemon.transfer.relocation import Relocation  # noqa: PLC0415
         from daemon.verify.content import OwnBytes  # noqa: PLC0415
@@ -416,7 +417,7 @@ class Daemon:
             well_at=lambda: min(services.well_at for services in (self._stores, self._parts, self._servers)),
             started=self._started,
         )
-        search = Search(index, watcher.is_watched)
+        search = Search(index, watcher.shows)
         queries = Queries(
             index,
             search,
@@ -427,6 +428,7 @@ class Daemon:
             text_candidates=lambda: _text_candidates(self._catalogue, settings.models_dir),
             max_limit=settings.search.max_limit,
             decode=self._query_decoders.decode,
+            counting=status.counting,
         )
         turns = self._turns
         verifier = Verifier(
@@ -440,7 +442,7 @@ class Daemon:
                 live,
                 decode=self._decoders.decode,
                 max_limit=settings.search.max_limit,
-                is_shown=watcher.is_watched,
+                is_shown=watcher.shows,
             ),
             lambda collection, photo: (
                 indexer.backfill.fills(collection.name) or indexer.backfill.has_given_up(collection.version, photo)
@@ -460,6 +462,7 @@ class Daemon:
                     Exporter(index, settings.library),
                     Importer(index, watcher, filters, indexer),
                     Relocation(index, watcher, indexer),
+                    Forgetting(index, watcher),
                     turns,
                 ).routes(),
                 *Reloads(self.reload).routes(),
@@ -502,7 +505,8 @@ class Daemon:
         assert self._built is not None  # noqa: S101 - for the type checker
         indexer = self._built.indexer
         log.info("encoded %d photos; %d changes were written", indexer.encoded, indexer.committed)
-        for failure in sorted(self._built.index.mappings.failures().values(), key=lambda one: one.path):
+        failures = self._built.index.mappings.failures().values()
+        for failure in self._built.status.watched(failures):
             about = {"path": failure.path, "kind": failure.kind}
             log.warning("not indexed: %s: %s", failure.path, failure.reason, extra=about)
         for reason in self._built.status.reasons():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from cli.report.text import age, count, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cli.answers import FailuresAnswer
 
 
@@ -18,3 +20,15 @@ def failure_lines(answer: FailuresAnswer, *, now: float) -> list[str]:
         tried = f"{count(failure['attempts'], 'attempt')}, {age(failure['since'], now)}"
         lines.append(f"  {printable(failure['reason'])} ({tried})")
     return lines
+
+
+def skipped_sentence(skipped: Mapping[str, int]) -> str:
+    """Return how many files of each extension look like pictures and are not read, the most frequent first."""
+    ordered = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [
+        f"{number:,} {printable(extension)}" if extension else f"{number:,} without an extension"
+        for extension, number in ordered
+    ]
+    total = sum(skipped.values())
+    verb = "looks like a picture and is not read" if total == 1 else "look like pictures and are not read"
+    return f"{count(total, 'file')} {verb} ({', '.join(kinds)})"

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from cli.report.failures import skipped_sentence
 from cli.report.text import Colour, Paint, age, count, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cli.answers import Folder, Model, Reconciliation, RetiredModel, StatusAnswer, Store, Walk
+    from cli.answers import (
+        Folder,
+        Model,
+        Reconciliation,
+        RetiredModel,
+        StatusAnswer,
+        Store,
+        Unwatched,
+        UnwatchedFolder,
+        Walk,
+    )
 
 _STATE_COLOURS: dict[str, Colour] = {
     "up to date": "green",
@@ -44,11 +56,15 @@ def _headline(status: StatusAnswer) -> str:
 def _sections(status: StatusAnswer, now: float, paint: Paint) -> Iterator[tuple[str, Sequence[str]]]:
     yield "folders", _folder_lines(status["folders"], paint)
     yield "photos", [f"{status['photos']:,} in {count(status['files'], 'file')}"]
+    if unwatched := status.get("unwatched"):
+        yield "unwatched", list(_unwatched(unwatched))
     yield "pending", [_pending(status)]
     if status["lag_seconds"] is not None:
         yield "lag", [f"{duration(status['lag_seconds'])} from a change to being found"]
     if status["failures"]:
         yield "failures", [paint(f"{count(status['failures'], 'file')} could not be indexed", "yellow")]
+    if skipped := status.get("skipped"):
+        yield "skipped", [f"{skipped_sentence(skipped)}; see lookalike failures --skipped"]
     if status["held_deletions"]:
         yield "held", [paint(f"{count(status['held_deletions'], 'deletion')} not carried out", "yellow")]
     if walk := status.get("reconcile"):
@@ -85,6 +101,24 @@ def _folder_state(folder: Folder) -> str:
     if folder["state"] != "watching":
         return printable(folder["state"])
     return "watched by polling" if folder["watch"] == "poll" else "watched by events"
+
+
+def _unwatched(unwatched: Unwatched) -> Iterator[str]:
+    """Yield how much is kept of folders that are not watched, and the commands that drop it."""
+    kept = f"{count(unwatched['photos'], 'photo')} in {count(unwatched['files'], 'file')}"
+    if unwatched["failures"]:
+        kept += f", and {count(unwatched['failures'], 'failure')}"
+    folders = unwatched["folders"]
+    if len(folders) == 1:
+        yield f"{kept} are kept of {printable(folders[0]['path'])}; {_forget(folders[0])} drops them"
+        return
+    yield f"{kept} are kept of folders that are not watched"
+    for folder in folders:
+        yield f"  {printable(folder['path'])}: {count(folder['files'], 'file')}; {_forget(folder)} drops them"
+
+
+def _forget(folder: UnwatchedFolder) -> str:
+    return f"lookalike forget {printable(shlex.quote(folder['path']))}"
 
 
 def _pending(status: StatusAnswer) -> str:

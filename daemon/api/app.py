@@ -51,6 +51,7 @@ ERRORS = {
     "busy": 409,
     "model_in_use": 409,
     "still_there": 409,
+    "still_watched": 409,
     "too_large": 413,
     "not_an_image": 422,
     "no_text_model": 422,
@@ -104,6 +105,7 @@ def build(
             Route("/ready", routes.ready, methods=["GET"]),
             Route("/v1/sync", routes.sync, methods=["POST"]),
             Route("/v1/failures", routes.failures, methods=["GET"]),
+            Route("/v1/skipped", routes.skipped, methods=["GET"]),
             Route("/v1/failures/retry", routes.retry, methods=["POST"]),
             Route("/v1/deletions", routes.deletions, methods=["GET"]),
             Route("/v1/deletions/approve", routes.approve, methods=["POST"]),
@@ -213,6 +215,9 @@ class _Routes:
 
     async def failures(self, request: Request) -> Response:
         return await self._told(self._upkeep.failures, _asked_path(request, "path"))
+
+    async def skipped(self, request: Request) -> Response:
+        return await self._told(self._upkeep.skipped, _asked_path(request, "path"))
 
     async def retry(self, request: Request) -> Response:
         return await self._told(self._upkeep.retry, path_in(await self._object(request), "path"))

@@ -78,7 +78,7 @@ class Embedding:
             case Text(text):
                 return _Words(self, text)
             case Photo(photo):
-                return _Stored(self._index, photo, f"the photo with the id {photo}")
+                return _Stored(self._index, self._search, photo, f"the photo with the id {photo}")
             case File():
                 return self._file(what)
             case Picture(data):
@@ -89,12 +89,11 @@ class Embedding:
         if photo is None:
             sentence = f"{file.path} is not in the library, or has changed and is not indexed yet"
             raise QueryError("not_in_library", sentence)
-        return _Stored(self._index, photo, file.path)
+        return _Stored(self._index, self._search, photo, file.path)
 
     def _picture(self, data: bytes, name: str) -> _Picture:
         photo = photo_id(blake3.blake3(data).hexdigest())
-        known = self._index.mappings.known([photo])[0]
-        return _Picture(self, data, name, photo if known else None)
+        return _Picture(self, data, name, photo if self._search.is_known(photo) else None)
 
     def stored(self, collection: Collection, photo: int) -> NDArray[np.float32] | None:
         return self._index.vectors.get(collection.name, photo)
@@ -126,18 +125,20 @@ def _live(encoder: E | None, collection: Collection) -> E:
 class _Stored:
     """A photo of the library, by what is stored for it."""
 
-    def __init__(self, index: Index, photo: int, name: str) -> None:
+    def __init__(self, index: Index, search: Search, photo: int, name: str) -> None:
         self._index = index
+        self._search = search
         self.photo = photo
         self._name = name
 
     def vector(self, collection: Collection) -> NDArray[np.float32]:
+        # A vector alone says nothing: the photo may be excluded, or its folder watched no longer.
+        if not self._search.is_known(self.photo):
+            raise QueryError("not_in_library", f"{self._name} is not in the library")
         vector = self._index.vectors.get(collection.name, self.photo)
-        if vector is not None:
-            return vector
-        if self._index.mappings.known([self.photo])[0]:
+        if vector is None:
             raise QueryError("not_in_library", f"{collection.model} has not encoded {self._name} yet; send its bytes")
-        raise QueryError("not_in_library", f"{self._name} is not in the library")
+        return vector
 
 
 class _Picture:

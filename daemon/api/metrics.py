@@ -67,7 +67,7 @@ class _Moment:
     def _gauges(self) -> Iterator[Metric]:
         status = self._status
         gauges: dict[str, tuple[str, float]] = {
-            "photos": ("Distinct photos in the index.", status.photos),
+            "photos": ("Distinct photos of the watched folders in the index.", status.photos),
             "files": ("Files of the watched folders in the index.", status.files),
             "pending_paths": ("Paths that may differ from the index.", status.pending),
             "oldest_pending_seconds": ("How long the oldest of them has been pending.", status.oldest_pending_seconds),

@@ -89,6 +89,9 @@ OPERATIONS = (
         (("timeout", {"type": "number", "minimum": 0, "maximum": 86_400}),),
     ),
     Operation("get", "/v1/failures", "The files that could not be indexed", schema.FailuresAnswer, query=(("path", _PATH),)),
+    Operation(
+        "get", "/v1/skipped", "The files that look like pictures and are not read", schema.SkippedAnswer, query=(("path", _PATH),)
+    ),
     Operation("post", "/v1/failures/retry", "Try them again", schema.RetryAnswer, _PLACE),
     Operation("get", "/v1/deletions", "The deletions that are held", schema.DeletionsAnswer, query=(("folder", _PATH),)),
     Operation("post", "/v1/deletions/approve", "They were meant", schema.DecisionAnswer, _FOLDER),
@@ -110,6 +113,10 @@ OPERATIONS = (
     Operation(
         "post", "/v1/relocate", "Tell that photos lie in another place now", schema.RelocationAnswer,
         _json(_object(("from", "to"), **{"from": _NAME, "to": _NAME}, dry_run=_FLAG)),
+    ),
+    Operation(
+        "post", "/v1/forget", "Drop a folder that is not watched from the index", schema.ForgetAnswer,
+        _json(_object(("path",), path=_NAME, dry_run=_FLAG)),
     ),
     Operation("post", "/v1/reload", "Read the configuration again", schema.ReloadAnswer),
     Operation("get", "/metrics", "What Prometheus collects", "text/plain"),

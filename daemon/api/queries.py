@@ -12,6 +12,7 @@ from daemon.api.choosing import Choice
 from daemon.api.embedding import Embedding
 from daemon.api.fusion import fused
 from daemon.errors import QueryError, StoreUnavailable
+from daemon.index.tally import Counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from daemon.index.search import Result, Search
 
 RRF = "rrf"
+FETCHED = 16_384
+"""How many vectors are fetched at most to make up for those that may not be shown: as many as Milvus returns at once."""
 RRF_DEPTH = 100
 """So many photos of each model are fused at least: one that two models rank below the limit may come above it."""
 
@@ -48,11 +51,15 @@ class Queries:
         text_candidates: Callable[[], Mapping[str, bool]],
         max_limit: int,
         decode: Decode,
+        counting: Counting | None = None,
     ) -> None:
+        """Without `counting`, every photo of the index counts."""
+        self._counting = counting or Counting(index)
         self._index = index
         self._search = search
         self._is_unverified = is_unverified
         self._max_limit = max_limit
+        self._most = max(max_limit, FETCHED)
         self._embedding = Embedding(index, search, encoders, texts, decode=decode)
         self._choice = Choice(
             index, self._embedding.understands_text, text_models=text_models, text_candidates=text_candidates
@@ -101,7 +108,7 @@ class Queries:
     def _nearest(
         self, collection: Collection, vector: NDArray[np.float32], limit: int, asked: int | None
     ) -> list[schema.Result]:
-        found = self._search.nearest(collection, vector, limit, most=self._max_limit, asked=asked)
+        found = self._search.nearest(collection, vector, limit, most=self._most, asked=asked)
         return [self._result(result, result.score) for result in found]
 
     def _fused(
@@ -109,7 +116,7 @@ class Queries:
     ) -> list[schema.Result]:
         depth = min(max(RRF_DEPTH, 2 * limit), self._max_limit)
         found = {
-            collection.model: self._search.nearest(collection, vector, depth, most=self._max_limit, asked=asked)
+            collection.model: self._search.nearest(collection, vector, depth, most=self._most, asked=asked)
             for collection, vector in zip(collections, vectors, strict=True)
         }
         by_id = {result.id: result for results in found.values() for result in results}
@@ -117,13 +124,13 @@ class Queries:
         return [self._result(by_id[one.id], one.score, one.ranks) for one in ranking[:limit]]
 
     def _answered(self, collections: Sequence[Collection]) -> list[schema.Answered]:
-        photos = self._index.mappings.counts().photos
+        tally = self._counting()
         return [
             schema.Answered(
                 name=collection.model,
                 metric=collection.metric,
-                photos=self._index.mappings.count_encoded(collection.name),
-                of=photos,
+                photos=tally.encoded.get(collection.name, 0),
+                of=tally.photos,
             )
             for collection in collections
         ]

@@ -136,6 +136,23 @@ class RetiredModel(BaseModel):
     photos: int
 
 
+class UnwatchedFolder(BaseModel):
+    path: str
+    """A folder that was watched, or another place with no watched folder in it."""
+    files: int
+
+
+class Unwatched(BaseModel):
+    """The content of the index that lies in folders that are not watched: answers and other counts leave it out."""
+
+    photos: int
+    """Photos that no watched file holds."""
+    files: int
+    failures: int
+    folders: list[UnwatchedFolder]
+    """The places where it lies, at most forty; `lookalike forget` takes each of them."""
+
+
 class StoreStatus(BaseModel):
     name: str
     url: str
@@ -174,6 +191,10 @@ class StatusAnswer(Answer):
     last_reconcile: LastReconcile | None
     models: list[ModelStatus]
     retired_models: list[RetiredModel]
+    skipped: dict[str, int]
+    """Files that look like pictures and are not read, as the last walks met them: extension -> how many, "" for none."""
+    unwatched: Unwatched | None
+    """null where everything that is known is watched."""
     stores: list[StoreStatus]
 
 
@@ -221,6 +242,21 @@ class SyncAnswer(Answer):
 class FailuresAnswer(Answer):
     failures: list[Failure]
     total: int
+
+
+class SkippedFile(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    extension: str
+    """In lower case and with its dot; empty if the name has no extension."""
+
+
+class SkippedAnswer(Answer):
+    skipped: list[SkippedFile]
+    """Those that are there now, at most 10,000."""
+    more: bool
+    """Whether there are more."""
 
 
 class RetryAnswer(Answer):
@@ -333,4 +369,13 @@ class RelocationAnswer(Answer):
     """Files that are not in the new place; they stay known in the old one."""
     failures: int
     """Files that could not be indexed, known as such in the new place."""
+    dry_run: bool
+
+
+class ForgetAnswer(Answer):
+    path: str
+    files: int
+    photos: int
+    """Photos that no file elsewhere holds: their vectors are deleted, too."""
+    failures: int
     dry_run: bool

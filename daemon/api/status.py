@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import daemon
 from daemon.api import schema
 from daemon.errors import FAILURE_KINDS, StoreUnavailable
-from daemon.index.mappings import Counts
+from daemon.index.tally import Counting, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from daemon.index.index import Collection, Index
+    from daemon.index.mappings import Failure
     from daemon.indexer import Indexer
     from daemon.watch.folder import Pass, WatchedFolder
     from daemon.watch.pending import Pending
@@ -87,10 +88,9 @@ class Status:
         self._stores = stores
         self._well_at = well_at
         self._started = started
-        self._counts = Counts(0, 0, 0)
+        self.counting = Counting(index, lambda: [folder.path for folder in watcher.folders])
+        self._tally = Tally()
         self._failure_kinds: Mapping[str, int] = dict.fromkeys(FAILURE_KINDS, 0)
-        self._below: dict[str, int] = {}
-        self._encoded: dict[str, int] = {}
         self._retired: list[schema.RetiredModel] = []
 
     @property
@@ -124,8 +124,12 @@ class Status:
         outage = self._indexer.outage
         if not (outage.reason and outage.store == "Redis"):
             with contextlib.suppress(StoreUnavailable):
-                self._failure_kinds = self._index.mappings.failure_kinds()
+                self._failure_kinds = self._index.mappings.failure_kinds(self._watcher.is_watched)
         return self._failure_kinds
+
+    def watched(self, failures: Iterable[Failure]) -> list[Failure]:
+        """Return those of the failures that lie in a watched folder, in the order of their paths."""
+        return sorted((one for one in failures if self._watcher.is_watched(one.path)), key=lambda one: one.path)
 
     def words(self, done: int, pending: int) -> str:
         """Return in a line what the daemon is doing, with how much of the work in hand is `done`; the stores are not asked."""
@@ -133,7 +137,7 @@ class Status:
         if state == "degraded":
             return f"degraded: {reasons[0]}" + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
         if state == "up to date":
-            return f"up to date: {self._counts.photos:,} photo{'' if self._counts.photos == 1 else 's'}"
+            return f"up to date: {self._tally.photos:,} photo{'' if self._tally.photos == 1 else 's'}"
         if state == "starting":
             return "comparing the folders with the index"
         return f"{state}: {done:,} of {done + pending:,}"
@@ -150,13 +154,12 @@ class Status:
             library=self._library,
             data_dir=self._data_dir,
             folders=folders,
-            photos=self._counts.photos,
-            # Folders that are no longer watched may have files in the index, which no answer shows.
-            files=sum(folder.files for folder in folders),
+            photos=self._tally.photos,
+            files=self._tally.files,
             pending=len(self._pending),
             oldest_pending_seconds=round(self._pending.oldest_seconds(), 3),
             lag_seconds=None if (lag := self._indexer.lag_seconds) is None else round(lag, 3),
-            failures=self._counts.failures,
+            failures=self._tally.failures,
             held_deletions=sum(folder.held_deletions for folder in folders),
             encoded=self._indexer.encoded,
             overflows=sum(folder.watch.overflows for folder in self._watcher.folders),
@@ -165,6 +168,8 @@ class Status:
             last_reconcile=_last(passes),
             models=[self._model(collection) for collection in self._index.current],
             retired_models=self._retired,
+            skipped=dict(self._watcher.skipped.by_extension),
+            unwatched=_unwatched(self._tally),
             stores=[self._store(store) for store in self._stores],
         )
 
@@ -174,13 +179,10 @@ class Status:
         if outage.reason and outage.store == "Redis":
             return
         try:
-            self._counts = mappings.counts()
-            self._below = {folder.path: mappings.count_below(folder.path) for folder in self._watcher.folders}
-            retired = self._index.retired()
-            self._encoded = {one.name: mappings.count_encoded(one.name) for one in (*self._index.collections, *retired)}
+            self._tally = self.counting()
             self._retired = [
-                schema.RetiredModel(name=one.model, collection=one.name, photos=self._encoded[one.name])
-                for one in retired
+                schema.RetiredModel(name=one.model, collection=one.name, photos=mappings.count_encoded(one.name))
+                for one in self._index.retired()
             ]
         except StoreUnavailable:
             # What was last known; the reasons say that it is not fresh.
@@ -206,11 +208,11 @@ class Status:
             path=folder.path,
             watch=folder.mode,
             state=folder.state,
-            files=self._below.get(folder.path, 0),
+            files=self._tally.below.get(folder.path, 0),
             watches=folder.watch.watches,
             unwatched=len(folder.watch.refused),
             # Nothing can be found out about a folder that is away: all of it is held.
-            held_deletions=self._below.get(folder.path, 0) if folder.absent else folder.held,
+            held_deletions=self._tally.below.get(folder.path, 0) if folder.absent else folder.held,
             note=folder.note,
         )
 
@@ -223,10 +225,10 @@ class Status:
             dim=answering.dim,
             metric=answering.metric,
             collection=answering.name,
-            photos=self._encoded.get(answering.name, 0),
-            of=self._counts.photos,
+            photos=self._tally.encoded.get(answering.name, 0),
+            of=self._tally.photos,
             state="rebuilding" if answering != current else "filling" if filling else "complete",
-            built=self._encoded.get(current.name, 0),
+            built=self._tally.encoded.get(current.name, 0),
             text=answering.version in self._models.texts,
             provider=encoder.provider if encoder else "",
         )
@@ -236,7 +238,7 @@ class Status:
         if not directory:
             return None
         folder = self._watcher.folder_of(directory)
-        of = self._below.get(folder.path, 0) if folder is not None and folder.path == directory else 0
+        of = self._tally.below.get(folder.path, 0) if folder is not None and folder.path == directory else 0
         return schema.Reconcile(directory=directory, files=self._watcher.files_walked, of=of)
 
     def _store(self, store: Store) -> schema.StoreStatus:
@@ -250,6 +252,15 @@ class Status:
             reason=outage.reason if away else "",
             restarts=store.server.restarts if store.server else 0,
         )
+
+
+def _unwatched(tally: Tally) -> schema.Unwatched | None:
+    if not (tally.other_files or tally.other_failures):
+        return None
+    folders = [schema.UnwatchedFolder(path=one.path, files=one.files) for one in tally.leftovers]
+    return schema.Unwatched(
+        photos=tally.other_photos, files=tally.other_files, failures=tally.other_failures, folders=folders
+    )
 
 
 def _last(passes: Sequence[Pass]) -> schema.LastReconcile | None:

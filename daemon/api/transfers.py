@@ -1,4 +1,4 @@
-"""The routes by which a library is exported, imported and relocated: they stream, and know no limit of size."""
+"""The routes that go through much of a library: they export, import, relocate and forget."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from daemon.lifecycle import Turns
     from daemon.transfer.exporter import Exporter
+    from daemon.transfer.forgetting import Forgetting
     from daemon.transfer.importer import Importer
     from daemon.transfer.relocation import Relocation
 
@@ -31,12 +32,15 @@ AGAIN = "what was taken does no harm; import it again"
 
 
 class Transfers:
-    """Answers while everything else goes on; an import and a relocation take their turn with what else goes through all of the index."""
+    """Answers while everything else goes on; all but an export take their turn with what else goes through all of the index."""
 
-    def __init__(self, exporter: Exporter, importer: Importer, relocation: Relocation, turns: Turns) -> None:
+    def __init__(
+        self, exporter: Exporter, importer: Importer, relocation: Relocation, forgetting: Forgetting, turns: Turns
+    ) -> None:
         self._exporter = exporter
         self._importer = importer
         self._relocation = relocation
+        self._forgetting = forgetting
         self._turns = turns
 
     def routes(self) -> list[Route]:
@@ -44,6 +48,7 @@ class Transfers:
             Route("/v1/export", self.export, methods=["GET"]),
             Route("/v1/import", self.take, methods=["POST"]),
             Route("/v1/relocate", self.relocate, methods=["POST"]),
+            Route("/v1/forget", self.forget, methods=["POST"]),
         ]
 
     async def export(self, request: Request) -> Response:
@@ -83,6 +88,18 @@ class Transfers:
             missing=found.missing,
             failures=found.failures,
             dry_run=dry_run,
+        )
+
+    async def forget(self, request: Request) -> Response:
+        asked = json_object(await small_body(request))
+        path = path_in(asked, "path", needed=True)
+        return _respond(await run_in_threadpool(self._forget, request, path, dry_run=flag(asked, "dry_run")))
+
+    def _forget(self, request: Request, path: str, *, dry_run: bool) -> schema.ForgetAnswer:
+        with self._turns.take("forgetting a folder"):
+            found = self._forgetting.run(path, dry_run=dry_run, stopped=lambda: request.app.state.stopping)
+        return schema.ForgetAnswer(
+            path=path, files=found.files, photos=found.photos, failures=found.failures, dry_run=dry_run
         )
 
 

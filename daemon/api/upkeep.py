@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.api import schema
 from daemon.changes import Hint
 from daemon.errors import QueryError
+from daemon.index.tally import is_in, touch
 
 if TYPE_CHECKING:
     import threading
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LISTED = 100
 """Failures that an answer to a sync lists."""
+SKIPPED_LISTED = 10_000
+"""Files that are not read that an answer lists."""
 EXAMPLES = 20
 """Held files that are listed where nobody asked for all of a folder."""
 
@@ -51,6 +54,15 @@ class Upkeep:
         """Return what could not be indexed at or below `path`."""
         found = self.failed(path)
         return schema.FailuresAnswer(failures=found, total=len(found))
+
+    def skipped(self, path: str) -> schema.SkippedAnswer:
+        """Return the files at or below `path` that look like pictures and are not read, as the disk has them now."""
+        found = self._watcher.skipped.listed(lambda directory: not path or touch(directory, path))
+        below = (one for one in found if not path or is_in(one.path, path))
+        first = list(itertools.islice(below, SKIPPED_LISTED))
+        return schema.SkippedAnswer(
+            skipped=[schema.SkippedFile.model_validate(one) for one in first], more=next(below, None) is not None
+        )
 
     def retry(self, path: str) -> schema.RetryAnswer:
         """Have what could not be indexed at or below `path` looked at again, changed or not."""
@@ -121,8 +133,7 @@ class Upkeep:
         ]
 
     def failed(self, path: str) -> list[schema.Failure]:
-        """Return the failures at or below `path`, all where it is empty, by their paths."""
-        below = path.rstrip(os.sep) + os.sep
+        """Return the failures of watched files at or below `path`, all where it is empty, by their paths."""
         found = self._index.mappings.failures().values()
         return [
             schema.Failure(
@@ -132,8 +143,8 @@ class Upkeep:
                 attempts=failure.attempts,
                 since=_iso(failure.since),
             )
-            for failure in sorted(found, key=lambda one: one.path)
-            if not path or failure.path == path or failure.path.startswith(below)
+            for failure in self._status.watched(found)
+            if (not path or is_in(failure.path, path)) and self._watcher.shows(failure.path)
         ]
 
     @property

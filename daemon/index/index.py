@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from daemon.index.mappings import Add, Bind, Fail, MappingChange, Remove
+from daemon.index.mappings import Add, Bind, Exclude, Fail, MappingChange, Remove
 from daemon.index.vectors import Row
 from daemon.index.versions import Collection, Versions
 
@@ -46,7 +47,7 @@ class Encoded:
     """Versions that give no vector for it."""
 
 
-Change = Encoded | Bind | Remove | Fail
+Change = Encoded | Bind | Remove | Exclude | Fail
 
 
 class Index:
@@ -164,6 +165,16 @@ class Index:
                     self.vectors.delete(name, strays)
                     self.mappings.set_encoded(name, absent=strays)
 
+    def drop_aside(self, seconds: float) -> None:
+        """Delete the vectors of photos that were set aside so long ago; at once where the clock was put forward since."""
+        now = time.time()
+        with self._writing:
+            self.mappings.date_aside(now)
+            ids = sorted(self.mappings.aside(now - seconds))
+            if ids:
+                log.info("deleting the vectors of %d photos that have been excluded for a day", len(ids))
+                self._delete(ids)
+
     @property
     def writing(self) -> threading.Lock:
         """Held whenever the stores are changed: whoever holds it finds both at rest."""
@@ -198,6 +209,15 @@ class Index:
         records = {path: record for path, record in zip(paths, self.mappings.files(paths), strict=True) if record}
         states = self.mappings.photos([record.photo for record in records.values()])
         return {path: [copy for copy in held if copy != path] for path, (_, held) in zip(records, states, strict=True)}
+
+    def held_by(self, photos: Sequence[int], counts: Callable[[str], bool]) -> set[int]:
+        """Return those of the photos that a file holds whose path `counts`."""
+        held: set[int] = set()
+        for start in range(0, len(photos), BACKLOG_PAGE):
+            page = photos[start : start + BACKLOG_PAGE]
+            states = zip(page, self.mappings.photos(page), strict=True)
+            held.update(photo for photo, (_, paths) in states if any(map(counts, paths)))
+        return held
 
     def encoded(self, ids: Sequence[int]) -> list[bool]:
         """Return of each id whether its vector is in every collection."""
@@ -256,7 +276,8 @@ class Index:
         mapped: list[MappingChange] = [change.add if isinstance(change, Encoded) else change for change in changes]
         # Additions and bindings first: a photo that moves from a path to another is never without one.
         order = sorted(
-            (i for i in range(len(mapped)) if i not in lost), key=lambda i: isinstance(mapped[i], Remove | Fail)
+            (i for i in range(len(mapped)) if i not in lost),
+            key=lambda i: isinstance(mapped[i], Remove | Exclude | Fail),
         )
         outcomes = dict(zip(order, self.mappings.apply([mapped[i] for i in order], self._names), strict=True))
         orphans = _orphans(outcomes.values())

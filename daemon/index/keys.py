@@ -47,6 +47,11 @@ class Keys:
         return self.prefix + b":intents"
 
     @property
+    def aside(self) -> bytes:
+        """Sorted set: id of a photo whose last file was excluded -> Unix time. Its vectors stay for a while; nothing else does."""
+        return self.prefix + b":aside"
+
+    @property
     def failures(self) -> bytes:
         """Hash: path -> JSON of why it is not indexed."""
         return self.prefix + b":failures"

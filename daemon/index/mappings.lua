@@ -4,6 +4,7 @@
 local prefix = KEYS[1]
 local files, photos, inodes = prefix .. ':files', prefix .. ':photos', prefix .. ':inodes'
 local intents, failures = prefix .. ':intents', prefix .. ':failures'
+local aside = prefix .. ':aside'
 
 local function file_key(path) return prefix .. ':file:' .. path end
 local function photo_key(id) return prefix .. ':photo:' .. id end
@@ -56,6 +57,7 @@ function change.add(a)
   for i = 14, #a do redis.call('SADD', prefix .. ':encoded:' .. a[i], id) end
   local orphan = rebind(path, id, a[4], a[5], a[6], a[7])
   redis.call('SREM', intents, id)
+  redis.call('ZREM', aside, id)
   return {1, orphan}
 end
 
@@ -80,6 +82,22 @@ function change.remove(a)
   return {1, unbind(a[2])}
 end
 
+-- path seconds: the file is excluded. Without another path its photo is forgotten, and only its vectors are kept, for a while.
+function change.exclude(a)
+  local path = a[2]
+  redis.call('HDEL', failures, path)
+  local id = redis.call('HGET', file_key(path), 'id')
+  -- A write of its vectors was cut short: nothing can be kept of it.
+  local is_in_doubt = id and redis.call('SISMEMBER', intents, id) == 1
+  local orphan = unbind(path)
+  if not orphan or is_in_doubt then return {1, orphan} end
+  redis.call('SREM', intents, id)
+  redis.call('DEL', photo_key(id))
+  redis.call('SREM', photos, id)
+  redis.call('ZADD', aside, a[3], id)
+  return {1, false}
+end
+
 -- path reason
 function change.fail(a)
   redis.call('HSET', failures, a[2], a[3])
@@ -95,6 +113,7 @@ function change.forget(a)
     for i = 3, #a do redis.call('SREM', prefix .. ':encoded:' .. a[i], id) end
   end
   redis.call('SREM', intents, id)
+  redis.call('ZREM', aside, id)
   return {1, false}
 end
 
@@ -115,6 +134,13 @@ function change.remember(a)
   return 1
 end
 
+-- folder: nothing is remembered of it any more
+function change.forget_folder(a)
+  redis.call('HDEL', prefix .. ':folders', a[2])
+  redis.call('HDEL', prefix .. ':holds', a[2])
+  return 1
+end
+
 -- command key …: one plain command of Redis that writes
 function change.run(a) return redis.call(unpack(a, 2)) end
 
@@ -129,6 +155,14 @@ function ask.page(a)
     page[2 * i - 1] = path
     page[2 * i] = file[1] and file[2] and file[3] and (file[1] .. ' ' .. file[2] .. ' ' .. file[3]) or ''
   end
+  return page
+end
+
+-- first last limit: the path that ends a page ('' at the end of all), then the ids of the photos of its files
+function ask.ids(a)
+  local paths = redis.call('ZRANGEBYLEX', files, a[2], a[3], 'LIMIT', 0, a[4])
+  local page = {#paths == tonumber(a[4]) and paths[#paths] or ''}
+  for _, path in ipairs(paths) do page[#page + 1] = redis.call('HGET', file_key(path), 'id') or nil end
   return page
 end
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import re
 import time
@@ -47,6 +49,8 @@ class Counts:
     photos: int
     files: int
     failures: int
+    aside: int = 0
+    """Photos that are not in the library any more, and whose vectors are kept for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,13 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Exclude:
+    """The file at `path` may be there, and does not belong in the index any more: its vectors are kept for a while."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """What is at `path` cannot be indexed."""
 
@@ -101,7 +112,7 @@ class Fail:
     kind: FailureKind = "damaged"
 
 
-MappingChange = Add | Bind | Remove | Fail
+MappingChange = Add | Bind | Remove | Exclude | Fail
 
 
 class Outcome(tuple[bool, int | None]):
@@ -157,6 +168,9 @@ class Mappings:
             # What redis-py says of it may quote a password.
             raise StoreRefused("Redis", self.url, "is no URL of a Redis server; check redis.url") from error
         self._script = self._redis.register_script(_text("fence.lua") + _text("mappings.lua"))
+        self._writes = itertools.count(1)
+        self.written = 0
+        """Another number after each write: while it stays, so does what was counted."""
 
     @property
     def stamp(self) -> str:
@@ -209,13 +223,9 @@ class Mappings:
             )
         return [os.fsdecode(path) if path is not None else None for path in found]
 
-    def page(self, folder: str, after: bytes | None = None) -> list[tuple[bytes, str]]:
+    def page(self, folder: str, after: bytes | None = None, files: int = PAGE) -> list[tuple[bytes, str]]:
         """Return the next files below `folder` in byte order: path and "size mtime_ns inode"."""
-        below = os.fsencode(folder).rstrip(b"/") + b"/"
-        first = b"(" + after if after is not None else b"[" + below
-        # "0" follows "/": the first name that is no longer below the folder.
-        last = b"(" + below[:-1] + b"0"
-        flat = self._run("page", first, last, PAGE)
+        flat = self._run("page", *_range(folder, after), files)
         return list(zip(flat[::2], map(bytes.decode, flat[1::2]), strict=True))
 
     def stream(self, folder: str) -> Iterator[tuple[bytes, str]]:
@@ -224,6 +234,16 @@ class Mappings:
         while page:
             yield from page
             page = self.page(folder, page[-1][0]) if len(page) == PAGE else []
+
+    def photos_below(self, folders: Sequence[str]) -> set[int]:
+        """Return the photos that a file below one of the folders holds."""
+        found: set[int] = set()
+        for folder in folders:
+            after: bytes | None = None
+            while after != b"":
+                after, *ids = self._run("ids", *_range(folder, after), PAGE)
+                found.update(map(int, ids))
+        return found
 
     def count_below(self, folder: str) -> int:
         below = os.fsencode(folder).rstrip(b"/")
@@ -235,6 +255,7 @@ class Mappings:
             pipe.scard(self.keys.photos)
             pipe.zcard(self.keys.files)
             pipe.hlen(self.keys.failures)
+            pipe.zcard(self.keys.aside)
             return Counts(*map(int, pipe.execute()))
 
     def photo(self, photo: int) -> PhotoInfo | None:
@@ -267,18 +288,27 @@ class Mappings:
             rows = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.failures))
         return {(path := os.fsdecode(raw)): Failure(path=path, **json.loads(value)) for raw, value in rows.items()}
 
-    def failure_kinds(self) -> dict[str, int]:
-        """Return how many failures of each kind are recorded; asked again and again, it reads them a page at a time."""
+    def failed_paths(self) -> list[str]:
+        """Return every path of which a failure is recorded."""
+        with self._errors("scan"):
+            return list(map(os.fsdecode, cast("list[bytes]", self._redis.hkeys(self.keys.failures))))
+
+    def failure_kinds(self, counts: Callable[[str], bool] = bool) -> dict[str, int]:
+        """Return how many failures of each kind are recorded, of those whose path `counts`.
+
+        Asked again and again, it reads them a page at a time.
+        """
         with self._errors("scan"):
             # A hash that is rebuilt meanwhile may name a field twice.
             kinds = {
                 path: json.loads(value).get("kind")
                 for path, value in self._redis.hscan_iter(self.keys.failures, count=PAGE)
             }
-        counts: dict[str, int] = dict.fromkeys(FAILURE_KINDS, 0)
-        for kind in kinds.values():
-            counts[kind if kind in counts else "other"] += 1
-        return counts
+        found: dict[str, int] = dict.fromkeys(FAILURE_KINDS, 0)
+        for path, kind in kinds.items():
+            if counts(os.fsdecode(path)):
+                found[kind if kind in found else "other"] += 1
+        return found
 
     def failure_signatures(self) -> dict[str, str]:
         """Return of each path that failed the state of its file then, as `signature` describes it."""
@@ -322,6 +352,11 @@ class Mappings:
         holds = json.dumps([_hold_fields(hold) for hold in remembered.holds]) if remembered.holds else ""
         facts = json.dumps({"volumes": dict(remembered.volumes), "kept": remembered.kept})
         self._change("remember", os.fsencode(folder), facts, holds)
+
+    def forget_folders(self, folders: Sequence[str]) -> None:
+        """Drop what is remembered of folders."""
+        for folder in folders:
+            self._change("forget_folder", os.fsencode(folder))
 
     def all_photos(self) -> set[int]:
         """Return the id of every photo."""
@@ -382,11 +417,10 @@ class Mappings:
         return sorted(map(int, found))
 
     def strays(self, collection: str) -> list[int]:
-        """Return the ids with a vector in the collection that are no photo of the library."""
+        """Return the ids with a vector in the collection that are no photo of the library, and none that is set aside."""
         with self._errors("scan"):
-            return sorted(
-                map(int, cast("set[bytes]", self._redis.sdiff([self.keys.encoded(collection), self.keys.photos])))
-            )
+            found = cast("set[bytes]", self._redis.sdiff([self.keys.encoded(collection), self.keys.photos]))
+        return sorted(set(map(int, found)) - self.aside())
 
     def known(self, ids: Sequence[int]) -> list[bool]:
         """Return whether each id is a photo of this library."""
@@ -397,6 +431,21 @@ class Mappings:
                     bool, cast("list[int]", self._redis.smismember(self.keys.photos, list(ids[start : start + PAGE])))
                 )
         return found
+
+    # Photos whose files are excluded
+
+    def aside(self, until: float = math.inf) -> set[int]:
+        """Return the photos that were set aside up to a Unix time."""
+        with self._errors("scan"):
+            return set(map(int, cast("list[bytes]", self._redis.zrangebyscore(self.keys.aside, "-inf", until))))
+
+    def date_aside(self, now: float) -> None:
+        """Have no photo set aside in the future: the clock was put back since."""
+        with self._errors("scan"):
+            ahead = cast("list[bytes]", self._redis.zrangebyscore(self.keys.aside, f"({now}", "+inf"))
+        for start in range(0, len(ahead), PAGE):
+            dated = [word for photo in ahead[start : start + PAGE] for word in (str(now), photo)]
+            self._change("run", "ZADD", self.keys.aside, "XX", *dated)
 
     # Intents
 
@@ -454,8 +503,12 @@ class Mappings:
         registered = self._redis.register_script(_text("fence.lua") + _text(file))
 
         def run(*args: str | bytes | int) -> list[Any]:
-            with self._errors("scan"):
-                return cast("list[Any]", registered(keys=self._fenced_keys, args=[self.stamp, *args]))
+            try:
+                with self._errors("scan"):
+                    return cast("list[Any]", registered(keys=self._fenced_keys, args=[self.stamp, *args]))
+            finally:
+                # It may have written.
+                self.written = next(self._writes)
 
         return run
 
@@ -484,8 +537,12 @@ class Mappings:
     @contextlib.contextmanager
     def _errors(self, operation: Operation = "read") -> Iterator[None]:
         """Measure a call, and say in our words what redis-py says in its own."""
-        with store_call("redis", operation), self._translated():
-            yield
+        try:
+            with store_call("redis", operation), self._translated():
+                yield
+        finally:
+            if operation == "write":
+                self.written = next(self._writes)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -530,6 +587,13 @@ def _refusal(url: str, error: redis.exceptions.ResponseError, said: str) -> Stor
     return refusal("Redis", url, f"refuses a command: {said}")
 
 
+def _range(folder: str, after: bytes | None) -> tuple[bytes, bytes]:
+    """Return the bounds of the files below a folder that come behind one of them, as Redis takes them."""
+    below = os.fsencode(folder).rstrip(b"/") + b"/"
+    # "0" follows "/": the first name that is no longer below the folder.
+    return (b"(" + after if after is not None else b"[" + below), b"(" + below[:-1] + b"0"
+
+
 def _text(file: str) -> str:
     return resources.files("daemon.index").joinpath(file).read_text(encoding="utf-8")
 
@@ -570,6 +634,8 @@ def _arguments(change: MappingChange, collections: Sequence[str], now: float, re
             return ["bind", path, known, *_stat(stat), os.fsencode(moved_from), int(rescue)]
         case Remove():
             return ["remove", path]
+        case Exclude():
+            return ["exclude", path, now]
         case Fail(reason=reason, signature=state, attempts=attempts, since=since, kind=kind):
             record = {"reason": reason, "kind": kind, "attempts": attempts, "since": now if since is None else since}
             return ["fail", path, json.dumps(record | {"signature": state})]

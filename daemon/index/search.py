@@ -26,7 +26,7 @@ class Result:
 
 
 class Search:
-    """Answers from both stores; `is_shown` says which paths may be, since the index may hold folders no longer watched."""
+    """Answers from both stores; `is_shown` says which paths may be: the index may hold files that are not watched, or excluded by now."""
 
     def __init__(self, index: Index, is_shown: Callable[[str], bool]) -> None:
         self._index = index
@@ -64,6 +64,11 @@ class Search:
         photo, paths = self._index.mappings.photos([asked])[0]
         shown = [path for path in paths if self._is_shown(path)]
         return Result(asked, score, shown, photo) if photo is not None and shown else None
+
+    def is_known(self, photo: int) -> bool:
+        """Whether a photo is in the library, with a path that may be shown."""
+        info, paths = self._index.mappings.photos([photo])[0]
+        return info is not None and any(map(self._is_shown, paths))
 
     def photo_at(self, path: str, size: int | None, mtime_ns: int | None) -> int | None:
         """Return the id of the photo at a path of the library; None when it is not known, or has changed since."""

@@ -79,9 +79,9 @@ class StoredVectors:
         for collection in self._index.collections:
             stored = self._index.vectors.ids(collection.name)
             recorded = self._index.mappings.all_encoded(collection.name)
-            photos = self._index.mappings.all_photos()
+            photos, aside = self._index.mappings.all_photos(), self._index.mappings.aside()
             owed = {photo for photo in photos - recorded - stored if self._owes(collection, photo)}
-            yield from ((collection.name, photo) for photo in (stored ^ recorded) | ((stored ^ photos) - owed))
+            yield from ((collection.name, photo) for photo in (stored ^ recorded) | ((stored - aside) ^ photos) - owed)
 
     def look(self, subjects: Sequence[Subject]) -> dict[Subject, Finding]:
         found: dict[Subject, Finding] = {}
@@ -95,10 +95,12 @@ class StoredVectors:
 
     def _look_in(self, collection: Collection, ids: list[int]) -> Iterator[tuple[int, Finding]]:
         mappings, name = self._index.mappings, collection.name
-        stored, intents = self._stored(name, ids), mappings.intents()
+        # Photos that were set aside have vectors and a record of them, and nothing else.
+        stored, intents, aside = self._stored(name, ids), mappings.intents(), mappings.aside()
         states = zip(ids, mappings.photos(ids), mappings.known(ids), mappings.encoded(name, ids), strict=True)
         for photo, (_, paths), known, recorded in states:
-            kind = "" if photo in intents else _kind(known, held=bool(paths), stored=photo in stored, recorded=recorded)
+            is_fine = photo in intents or (photo in aside and (photo in stored) == recorded)
+            kind = "" if is_fine else _kind(known, held=bool(paths), stored=photo in stored, recorded=recorded)
             can_be_read = not paths or not all(map(self._is_lost, paths))
             is_known = kind == "vector_missing" and not recorded
             if kind and not (is_known and (not can_be_read or self._owes(collection, photo))):

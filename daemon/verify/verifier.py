@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from daemon.changes import Hint
 from daemon.errors import QueryError
+from daemon.index.tally import Counting
 from daemon.lifecycle import Turns
 from daemon.verify.barrier import Barrier
 from daemon.verify.content import Contents
@@ -77,6 +78,7 @@ class Verifier:
         self._stop = threading.Event()
         self._running = threading.Lock()
         self._turns = turns or Turns()
+        self._counting = Counting(index, lambda: [folder.path for folder in territory.folders])
         self._barrier = Barrier(pending, territory, self._stop, is_collecting)
 
     # Service
@@ -117,16 +119,20 @@ class Verifier:
             found, pending, at_least = self._verify(_suspects(checks) | {contents: list(found.get(contents, ()))})
             mended += sum(len(findings.keys() - found.get(check, {}).keys()) for check, findings in before.items())
         findings = [finding for of_check in found.values() for finding in of_check.values()]
-        counts = self._index.mappings.counts()
+        tally = self._counting()
+        aside = sorted(self._index.mappings.aside())
         return Report(
             took_seconds=round(time.monotonic() - started, 3),
-            files=sum(self._index.mappings.count_below(folder.path) for folder in self._territory.folders),
-            photos=counts.photos,
+            files=tally.files,
+            photos=tally.photos,
             models=tuple(
-                ModelVectors(_shown(one, self._index.current), self._index.vectors.count(one.name))
+                ModelVectors(
+                    _shown(one, self._index.current),
+                    self._index.vectors.count(one.name) - sum(self._index.mappings.encoded(one.name, aside)),
+                )
                 for one in self._index.collections
             ),
-            failures=counts.failures,
+            failures=tally.failures,
             deep=deep,
             sampled=contents.sampled,
             pending=pending,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from daemon.watch.filters import Filters
+    from daemon.watch.skipped import Skipped
 
     Described = tuple[bytes, str]
     """A file: its path, and "size mtime_ns inode"."""
@@ -44,7 +45,11 @@ class Walk:
     """Called now and then with the seconds that the walk has worked since."""
     barred: bool = False
     """No walk from further up would come to `top`: nothing is found."""
+    skipped: Skipped | None = None
+    """Takes the files that are no photos."""
     unreadable: list[bytes] = field(default_factory=list)
+    marked: set[bytes] = field(default_factory=set)
+    """Directories that a marker excludes; fills likewise."""
     directories: int = 0
     files: int = 0
 
@@ -78,13 +83,33 @@ class Walk:
             os.fsencode(path).startswith(directory + b"/") for directory in self.unreadable
         )
 
+    def excludes(self, path: str) -> bool:
+        """Whether a file below `top` is kept out of the index: by the names in its path, or it is there and a marker is above it.
+
+        A marker says nothing about a file that does not exist: another disk may have brought the marker.
+        """
+        relative = path[len(self.top) :].lstrip(os.sep)
+        return not self.filters.admits(relative) or (
+            bool(self.marked) and self._is_below_mark(os.fsencode(path)) and os.path.lexists(path)
+        )
+
+    def _is_below_mark(self, path: bytes) -> bool:
+        top = os.fsencode(self.top)
+        while len(path) > len(top):
+            path = os.path.dirname(path)
+            if path in self.marked:
+                return True
+        return False
+
     def _entries(self, directory: bytes) -> Iterator[os.DirEntry[bytes]]:
         self.directories += 1
         kept: list[tuple[bytes, os.DirEntry[bytes]]] = []
+        others: list[os.DirEntry[bytes]] = []
         with os.scandir(directory) as entries:
             for entry in entries:
                 name = os.fsdecode(entry.name)
                 if name == NO_MEDIA:
+                    self.marked.add(directory)
                     return iter(())
                 if entry.is_dir(follow_symlinks=False):
                     if not self.filters.ignores(name):
@@ -92,6 +117,10 @@ class Walk:
                         kept.append((entry.name + b"/", entry))
                 elif self.filters.is_photo(name) and not entry.is_symlink():
                     kept.append((entry.name, entry))
+                elif self.skipped and entry.is_file(follow_symlinks=False) and not self.filters.ignores(name):
+                    others.append(entry)
+        if self.skipped and others:
+            self.skipped.met(os.fsdecode(directory), others)
         kept.sort(key=_by_name)
         return iter([entry for _, entry in kept])
 
@@ -160,8 +189,17 @@ class Comparison:
     """How many of those are there, and differ."""
     missing: list[str] = field(default_factory=list)
     """Files of the index that are not there, where that can be told."""
+    excluded: list[str] = field(default_factory=list)
+    """Files of the index that do not belong in it any more, whether they are there or not: none of them is missing."""
     mended: list[str] = field(default_factory=list)
     """Failures whose file is gone, or is no longer to be indexed."""
+
+    def exclude(self, path: str, mounts: Collection[str]) -> None:
+        """Note that a file is excluded, and count it no longer among those that are recorded: a disk is not judged by it."""
+        self.excluded.append(path)
+        self.recorded -= 1
+        if mounts:
+            self.recorded_on[_top(path, mounts)] -= 1
 
     def unchanged_on(self, tops: Collection[str]) -> dict[str, int]:
         """Return how many files are there as they were recorded, by the mount points that the comparison was told about."""
@@ -207,9 +245,18 @@ def compare(
         queue(chunk)
     if walk.stopped():
         return found
-    found.missing = [path for path in map(os.fsdecode, missing) if walk.covers(path)]
+    _tell_apart(found, walk, map(os.fsdecode, missing), mounts)
     found.mended = [path for path in failures if path not in failures_met and walk.covers(path)]
     return found
+
+
+def _tell_apart(found: Comparison, walk: Walk, missing: Iterable[str], mounts: Collection[str]) -> None:
+    """Sort the files that the walk did not meet into excluded ones and missing ones, where the walk can know."""
+    for path in missing:
+        if walk.excludes(path):
+            found.exclude(path, mounts)
+        elif walk.covers(path):
+            found.missing.append(path)
 
 
 def _readable(walk: Walk) -> Iterator[Described]:

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from daemon.changes import Hint, Hold, Remembered
 from daemon.errors import StoreUnavailable
@@ -31,10 +31,12 @@ from daemon.watch.folder import (
     unusable,
     view_of,
 )
+from daemon.watch.markers import Markers
 from daemon.watch.mounts import MountTable, mount_of, volumes
 from daemon.watch.observer import FolderWatch
 from daemon.watch.reconcile import CHUNK, Walk, compare
 from daemon.watch.requests import Request, Requests
+from daemon.watch.skipped import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -98,6 +100,8 @@ class Watcher:
         self._max_pending = max_pending
         self._requests = Requests()
         self._mount_table = MountTable()
+        self._markers = Markers()
+        self.skipped = Skipped(filters)
         self._walk: Walk | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -146,6 +150,7 @@ class Watcher:
             self.rescan(os.path.dirname(path), "more changed in it than can be listed")
 
     def rescan(self, directory: str, reason: str) -> None:
+        self._markers.note(directory)
         self._ask(Request(directory, reason, deliberate=True))
 
     # Asking
@@ -187,21 +192,37 @@ class Watcher:
         return self.folder_of(path) is not None
 
     def admits(self, path: str) -> bool:
-        """Whether a file of this path belongs in the index."""
+        """Whether a file of this path belongs in the index, by its names and by the markers and links on the disk."""
         folder = self.folder_of(path)
         if folder is None:
             return False
-        relative = path[len(folder.path) :].lstrip(os.sep)
-        return self._filters.admits(relative) and self._is_passed(folder.path, os.path.dirname(relative))
+        relative = _relative(folder, path)
+        return self._filters.admits(relative) and not self._barrier(folder.path, os.path.dirname(relative))
 
-    def _is_passed(self, folder: str, relative: str) -> bool:
-        """Whether a walk comes through a directory and all above it: none asks to be left alone, none is a symbolic link."""
+    def ignores(self, path: str) -> bool:
+        """Whether the names in the path of a watched file keep it out of the index."""
+        folder = self.folder_of(path)
+        return folder is not None and not self._filters.admits(_relative(folder, path))
+
+    def shows(self, path: str) -> bool:
+        """Whether answers may name a file: it lies in a watched folder, and nothing that is known excludes it. It reads no disk."""
+        folder = self.folder_of(path)
+        return (
+            folder is not None
+            and self._filters.admits(_relative(folder, path))
+            and not self._markers.exclude(folder.path, path)
+        )
+
+    def _barrier(self, folder: str, relative: str) -> Literal["", "marker", "link"]:
+        """Return why no walk comes through a directory: a marker in it or above it, or a symbolic link; empty where one does."""
         directory = folder
         for part in ("", *relative.split(os.sep)) if relative else ("",):
             directory = os.path.join(directory, part)
-            if os.path.lexists(os.path.join(directory, NO_MEDIA)) or (part and os.path.islink(directory)):
-                return False
-        return True
+            if os.path.lexists(os.path.join(directory, NO_MEDIA)):
+                return "marker"
+            if part and os.path.islink(directory):
+                return "link"
+        return ""
 
     def is_reachable(self, path: str) -> bool:
         """Whether the volume of `path` is there, so that a file which an event reports as gone was deleted."""
@@ -447,6 +468,7 @@ class Watcher:
         whole = request.directory == folder.path
         remembered = self._recall(folder)
         if whole and not self._prepare(folder):
+            self._exclude_by_name(folder)
             self._delete_approved(folder)
             return None
         if not whole and (folder.absent or folder.remounted()):
@@ -454,12 +476,17 @@ class Watcher:
             return replace(request, directory=folder.path, deliberate=False)
         log.debug("reconciling %s: %s", request.directory, request.reason, extra={"path": request.directory})
         started = time.monotonic()
+        self._markers.begin_walk()
+        self.skipped.begin_walk()
+        barrier = self._barrier(folder.path, _relative(folder, request.directory))
         self._walk = walk = Walk(
             request.directory,
             self._filters,
             self._is_stopped,
             rest=self._breathe if request.unhurried else None,
-            barred=not self._is_passed(folder.path, request.directory[len(folder.path) :].strip(os.sep)),
+            barred=bool(barrier),
+            skipped=self.skipped,
+            marked={os.fsencode(request.directory)} if barrier == "marker" else set(),
         )
         seen = folder.survey()
         tops = {*remembered.volumes, *seen.volumes}
@@ -470,6 +497,10 @@ class Watcher:
             # A disk came or went during the walk: nobody can tell which of the two the walk has seen.
             self._pause(TEND_SECONDS)
             return request
+        self._markers.end_walk(request.directory, map(os.fsdecode, walk.marked), whole=whole)
+        self.skipped.end_walk(request.directory)
+        # Whatever their number: somebody has said so.
+        self._pending.put_all(found.excluded, Hint.GONE)
         self.reconciles += 1
         seconds = time.monotonic() - started
         RECONCILE_SECONDS.observe(seconds)
@@ -512,6 +543,13 @@ class Watcher:
         while len(self._pending) >= max(1, self._max_pending // 2) and not self._is_stopped():
             self._stop.wait(STEP_SECONDS)
         self._pending.put_all(paths, hint)
+
+    def _exclude_by_name(self, folder: WatchedFolder) -> None:
+        """Queue what the names in its path exclude of a folder that is away: its disk need not be asked."""
+        recorded = (os.fsdecode(raw) for raw, _ in self._recording.below(folder.path))
+        ignored = (path for path in recorded if not self._filters.admits(_relative(folder, path)))
+        while paths := list(itertools.islice(ignored, CHUNK)):
+            self._queue(paths, Hint.GONE)
 
     def _delete_approved(self, folder: WatchedFolder) -> None:
         """Queue the deletions that somebody approved of a folder that is away."""
@@ -622,6 +660,10 @@ def _drained(paths: collections.deque[str]) -> Iterator[str]:
     """Take all that is in the queue now: other threads may go on to fill it."""
     for _ in range(len(paths)):
         yield paths.popleft()
+
+
+def _relative(folder: WatchedFolder, path: str) -> str:
+    return path[len(folder.path) :].strip(os.sep)
 
 
 def _already() -> threading.Event:

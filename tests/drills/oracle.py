@@ -70,6 +70,8 @@ class Stored:
     vectors: dict[str, frozenset[int]]
     """Collection -> ids."""
     failures: frozenset[str]
+    aside: frozenset[int] = frozenset()
+    """Ids of photos whose files were excluded, and whose vectors are kept for a day."""
 
     @classmethod
     def read(cls, sockets: Path) -> Stored:
@@ -82,6 +84,7 @@ class Stored:
                     holders=_holders(mapping),
                     vectors=_vectors(sockets / "milvus.sock"),
                     failures=_paths(mapping.hkeys(PREFIX + b"failures")),
+                    aside=frozenset(map(int, mapping.zrange(PREFIX + b"aside", 0, -1))),
                 )
         except redis.exceptions.ConnectionError as error:
             raise ConnectionError(f"Redis cannot be read: {error}") from error
@@ -124,7 +127,7 @@ def compare(disk: Disk, stored: Stored) -> Differences:
     ]
     found.ghosts += [f"ghost: {path} is no failure" for path in sorted(stored.failures - disk.damaged)]
 
-    known = set(disk.photos.values())
+    known = set(disk.photos.values()) | stored.aside
     for name, ids in stored.vectors.items():
         found.strays += [f"ghost: {name} has a vector of {photo}, which is no photo" for photo in sorted(ids - known)]
     return found

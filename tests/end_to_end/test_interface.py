@@ -44,7 +44,7 @@ CHECKS = [not_a_server_error, status_code_conformance, response_schema_conforman
 
 def test_every_route_is_described_and_nothing_else_is() -> None:
     nothing: Any = None
-    transfers = Transfers(nothing, nothing, nothing, nothing)
+    transfers = Transfers(nothing, nothing, nothing, nothing, nothing)
     application = app.build(
         nothing,
         nothing,

@@ -219,8 +219,10 @@ def _found(index: Index, photos: Photos, path: str, content: str) -> Encoded | B
     return photos.bind(path, content)
 
 
-def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterable[str] = ()) -> None:
-    """Assert that both stores hold exactly `expected` (path -> content digest), and nothing that it does not explain."""
+def assert_in_step(
+    index: Index, expected: Mapping[str, str], *, failed: Iterable[str] = (), aside: Iterable[int] = ()
+) -> None:
+    """Assert that both stores hold exactly `expected` (path -> content digest), the vectors of the photos set `aside`, and no more."""
     redis: Any = index.mappings._redis
     prefix = index.mappings.keys.prefix + b":"
     found: defaultdict[bytes, dict[bytes, Any]] = defaultdict(dict)
@@ -241,7 +243,9 @@ def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterabl
         b"encoded",
         b"folders",
         b"collections",
+        b"aside",
     }
+    assert index.mappings.aside() == set(aside)
 
     files = {os.fsdecode(path): redis.hgetall(key) for path, key in found[b"file"].items()}
     digests = {photo_id(digest): digest for digest in expected.values()}
@@ -264,9 +268,9 @@ def assert_in_step(index: Index, expected: Mapping[str, str], *, failed: Iterabl
     names = {collection.name for collection in index.collections}
     assert {name.decode() for name in found[b"encoded"]} <= names
     for name in names:
-        assert index.mappings.all_encoded(name) == set(digests)
-        assert index.vectors.ids(name) == set(digests)
-        assert index.vectors.count(name) == len(digests)
+        assert index.mappings.all_encoded(name) == {*digests, *aside}
+        assert index.vectors.ids(name) == {*digests, *aside}
+        assert index.vectors.count(name) == len({*digests, *aside})
 
 
 def _assert_inodes(inodes: Mapping[bytes, bytes], files: Mapping[str, Mapping[bytes, bytes]]) -> None:

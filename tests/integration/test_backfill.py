@@ -181,3 +181,12 @@ def test_a_photo_that_a_model_gives_no_vector_for_is_not_asked_of_it_again(scene
     scene.backfill.begin()
     assert not scene.backfill.active
     assert not scene.backfill.lacks(scene.second.name)
+
+
+def test_a_model_lacks_no_photo_that_is_not_watched(scene: Scene) -> None:
+    scene.known("a", "b")
+    scene.unwatched.update(("/p/a", "/p/b"))
+    scene.backfill.begin()
+    assert not scene.backfill.lacks(scene.second.name)
+    assert scene.passes() == []
+    assert not scene.backfill.active

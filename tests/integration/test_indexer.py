@@ -101,6 +101,9 @@ class Territory:
         is_hidden = os.path.lexists(os.path.join(os.path.dirname(path), NO_MEDIA))
         return path.startswith(f"{self.folder}/") and path.endswith(".png") and not is_hidden
 
+    def ignores(self, path: str) -> bool:
+        return not path.endswith(".png")
+
     def is_reachable(self, path: str) -> bool:  # noqa: ARG002
         return self.reachable
 
@@ -628,6 +631,64 @@ def test_two_new_files_with_the_same_content_are_one_photo(pipeline: Pipeline) -
     pipeline.look("a.png", "b.png", "c.png")
     pipeline.assert_like_disk()
     assert pipeline.index.mappings.counts().photos == 1
+
+
+def excluding(pipeline: Pipeline, *names: str) -> Callable[[], None]:
+    """Have files excluded, as a marker would; returns what takes the marker away."""
+    admits = pipeline.territory.admits
+    paths = {pipeline.path(name) for name in names}
+    pipeline.territory.admits = lambda path: path not in paths and admits(path)  # type: ignore[method-assign]
+
+    def end() -> None:
+        pipeline.territory.admits = admits  # type: ignore[method-assign]
+
+    return end
+
+
+def test_an_excluded_photo_leaves_the_index_and_comes_back_without_being_encoded(pipeline: Pipeline, kit: Any) -> None:
+    for number, name in enumerate(("a.png", "b.png")):
+        pipeline.save(name, number)
+    pipeline.look("a.png", "b.png")
+    record = pipeline.index.mappings.files([pipeline.path("a.png")])[0]
+    end = excluding(pipeline, "a.png")
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png", hint=Hint.GONE)) == UNTOUCHED
+    b = {pipeline.path("b.png"): blake3.blake3(png(1)).hexdigest()}
+    kit.assert_in_step(pipeline.index, b, aside=[record.photo])  # type: ignore[union-attr]
+    end()
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png", hint=Hint.FOUND)) == UNTOUCHED
+    pipeline.assert_like_disk()
+
+
+def test_an_excluded_photo_that_is_back_after_its_time_is_encoded(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, kit: Any
+) -> None:
+    monkeypatch.setattr(module, "ASIDE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "ASIDE_TEND_SECONDS", 0.1)
+    monkeypatch.setattr(module, "TEND_SECONDS", 0.05)
+    pipeline.save("a.png", 1)
+    pipeline.look("a.png")
+    end = excluding(pipeline, "a.png")
+    pipeline.look("a.png", hint=Hint.GONE)
+    kit.eventually(lambda: not pipeline.index.mappings.aside())
+    kit.assert_in_step(pipeline.index, {})
+    end()
+    assert encoded_by(pipeline, lambda: pipeline.look("a.png", hint=Hint.FOUND)) == (1, ["upsert"])
+    pipeline.assert_like_disk()
+
+
+def test_a_photo_whose_name_is_excluded_goes_though_its_disk_is_away(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, kit: Any
+) -> None:
+    path = Path(pipeline.save("a.png", 1))
+    pipeline.look("a.png")
+    path.unlink()
+    pipeline.territory.reachable = False
+    pipeline.look("a.png", hint=Hint.GONE)
+    record = pipeline.index.mappings.files([str(path)])[0]
+    assert record is not None
+    monkeypatch.setattr(pipeline.territory, "ignores", lambda _: True)
+    pipeline.look("a.png", hint=Hint.GONE)
+    kit.assert_in_step(pipeline.index, {}, aside=[record.photo])
 
 
 @pytest.mark.parametrize("order", [("new.png", "a.png"), ("a.png", "new.png")])

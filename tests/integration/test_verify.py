@@ -23,6 +23,7 @@ from daemon.encode.images import decode
 from daemon.encode.models import load_spec, prepare
 from daemon.errors import QueryError
 from daemon.index.index import Index
+from daemon.index.mappings import Exclude
 from daemon.index.search import Search
 from daemon.index.vectors import Row
 from daemon.indexer import Indexer
@@ -91,6 +92,9 @@ class Ground:
         self.busy = False
         self.rescans: list[str] = []
         self.held: set[str] = set()
+
+    def ignores(self, path: str) -> bool:
+        return not path.endswith(".png")
 
     def admits(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
@@ -242,6 +246,28 @@ def test_a_sound_library_has_no_difference(library: Library, *, deep: bool) -> N
     assert (report.files, report.photos, report.failures, report.mended, report.pending) == (7, 6, 0, 0, 0)
     assert [(one.name, one.vectors) for one in report.models] == [(name, 6) for name in library.index.models]
     assert report.sampled == (6 if deep else 0)
+
+
+def test_the_vectors_of_an_excluded_photo_are_no_difference(library: Library) -> None:
+    photo = library.id("b.png")
+    library.index.commit([Exclude(library.path("b.png"))])
+    os.unlink(library.path("b.png"))
+    report = library.verify(repair=True)
+    assert report.differences == ()
+    assert report.photos == 5
+    assert [one.vectors for one in report.models] == [5, 5]
+    assert library.index.mappings.aside() == {photo}
+    assert library.index.encoded([photo]) == [True]
+
+
+def test_a_vector_that_is_lost_of_an_excluded_photo_is_recorded_as_lost(library: Library) -> None:
+    photo = library.id("b.png")
+    library.index.commit([Exclude(library.path("b.png"))])
+    os.unlink(library.path("b.png"))
+    library.index.vectors.delete(library.second.name, [photo])
+    assert set(library.differences()) == {"mapping_broken"}
+    assert library.verify(repair=True).differences == ()
+    assert library.index.encoded([photo]) == [False]
 
 
 def test_what_a_model_is_known_to_lack_and_is_owed_is_no_difference(library: Library) -> None:

@@ -505,3 +505,22 @@ def test_without_a_home_directory_the_cache_lies_in_the_data_directory_that_is_n
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert load(file, environment={}, watching=False).cache_dir == Path("/data/cache")
     assert load(None, environment={"LOOKALIKE_DATA_DIR": "/given"}, watching=False).cache_dir == Path("/given/cache")
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        (
+            "private/",
+            "should be a shell pattern for one name, and not for a path: no name holds a /; 'private' leaves ",
+        ),
+        (
+            "/a/b",
+            "should be a shell pattern for one name, and not for a path: no name holds a /; 'b' leaves every file ",
+        ),
+        ("**/*.png", "should be a shell pattern for one name, and not for a path: no name holds a /; '*.png' leaves "),
+        ("/", "should be a shell pattern for one name, and not for a path: no name holds a /"),
+        ("", "should be a shell pattern for a name; no file has such a name"),
+    ],
+)
+def test_a_pattern_that_no_name_can_match_is_refused(files: Files, pattern: str, said: str) -> None:
+    (refusal,) = files.refused(f"watch: {{ignore: ['.*', '{pattern}']}}")
+    assert refusal.startswith(f"At 'watch.ignore[1]' (line 1): {said}")

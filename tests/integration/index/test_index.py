@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from daemon.errors import FAILURE_KINDS, StoreRefused, StoreUnavailable
 from daemon.index.index import Encoded, Index
-from daemon.index.mappings import PAGE, Add, Bind, Fail, Remove
+from daemon.index.mappings import PAGE, Add, Bind, Exclude, Fail, Remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -511,3 +512,74 @@ def apply_to(files: dict[str, str], failed: set[str], change: Any, photos: Any) 
         case _:
             assert isinstance(change.add, Add)
             files[change.add.path] = change.add.photo.digest
+
+
+# Photos whose files are excluded
+
+
+def test_an_excluded_photo_is_forgotten_but_for_its_vectors(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a"), photos.add("/p/b.jpg", "b")])
+    index, calls = milvus_calls(index, kit)
+    assert index.commit([Exclude("/p/a.jpg")]) == [True]
+    assert calls == []
+    kit.assert_in_step(index, photos.expected({"/p/b.jpg": "b"}), aside=[photos.id("a")])
+    index.collect()
+    index.recover()
+    kit.assert_in_step(index, photos.expected({"/p/b.jpg": "b"}), aside=[photos.id("a")])
+
+
+def test_an_excluded_photo_comes_back_without_new_vectors(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a")])
+    index.commit([Exclude("/p/a.jpg")])
+    assert index.encoded([photos.id("a")]) == [True]
+    index, calls = milvus_calls(index, kit)
+    assert index.commit([photos.adopt("/q/a.jpg", "a")]) == [True]
+    assert "upsert" not in calls
+    kit.assert_in_step(index, photos.expected({"/q/a.jpg": "a"}))
+
+
+def test_an_excluded_copy_leaves_the_photo_its_other_path(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a"), photos.bind("/q/a.jpg", "a")])
+    index.commit([Exclude("/p/a.jpg")])
+    kit.assert_in_step(index, photos.expected({"/q/a.jpg": "a"}))
+
+
+def test_a_photo_that_moves_while_its_old_path_is_excluded_is_never_without_one(
+    index: Index, photos: Any, kit: Any
+) -> None:
+    index.commit([photos.add("/p/a.jpg", "a")])
+    assert index.commit([Exclude("/p/a.jpg"), photos.bind("/q/a.jpg", "a")]) == [True, True]
+    kit.assert_in_step(index, photos.expected({"/q/a.jpg": "a"}))
+
+
+def test_a_failure_that_is_excluded_is_none_any_more(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([fail("/p/a.jpg"), photos.add("/p/b.jpg", "b")])
+    index.commit([Exclude("/p/a.jpg")])
+    kit.assert_in_step(index, photos.expected({"/p/b.jpg": "b"}))
+
+
+def test_vectors_of_excluded_photos_go_after_their_time(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a"), photos.add("/p/b.jpg", "b")])
+    index.commit([Exclude("/p/a.jpg")])
+    index.drop_aside(3600.0)
+    kit.assert_in_step(index, photos.expected({"/p/b.jpg": "b"}), aside=[photos.id("a")])
+    index.drop_aside(0.0)
+    kit.assert_in_step(index, photos.expected({"/p/b.jpg": "b"}))
+
+
+def test_a_clock_that_was_put_back_keeps_no_vectors_for_ever(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a")])
+    index.commit([Exclude("/p/a.jpg")])
+    redis: Any = index.mappings._redis
+    redis.zadd(index.mappings.keys.aside, {str(photos.id("a")): time.time() + 10**9})
+    index.drop_aside(3600.0)
+    assert redis.zscore(index.mappings.keys.aside, photos.id("a")) <= time.time()
+    index.drop_aside(0.0)
+    kit.assert_in_step(index, {})
+
+
+def test_nothing_is_kept_of_a_photo_whose_writing_was_cut_short(index: Index, photos: Any, kit: Any) -> None:
+    index.commit([photos.add("/p/a.jpg", "a")])
+    index.mappings.intend([photos.id("a")])
+    index.commit([Exclude("/p/a.jpg")])
+    kit.assert_in_step(index, {})

@@ -21,6 +21,7 @@ from daemon.api.transfers import Transfers
 from daemon.lifecycle import Turns
 from daemon.transfer import exporter
 from daemon.transfer.exporter import Exporter
+from daemon.transfer.forgetting import Forgetting
 from daemon.transfer.importer import Importer
 from daemon.transfer.relocation import Relocation
 from tests.integration.transfer.conftest import FILTERS, Library
@@ -34,7 +35,7 @@ class Unasked:
 
 
 class Served:
-    """The three routes before a library, on a socket."""
+    """The routes before a library, on a socket."""
 
     def __init__(self, library: Library, path: Path) -> None:
         self.turns = Turns()
@@ -43,6 +44,7 @@ class Served:
             Exporter(library.index, "test"),
             Importer(library.index, library.watcher, FILTERS, library.indexer),
             Relocation(library.index, library.watcher, library.indexer),
+            Forgetting(library.index, library.watcher),
             self.turns,
         ).routes()
         others: Any = Unasked()

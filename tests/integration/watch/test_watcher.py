@@ -424,6 +424,60 @@ def test_failures_of_a_directory_marked_nomedia_go_and_come_back(scene: Any) -> 
     scene.until(lambda: not scene.failures)
     (scene.folder / "private" / ".nomedia").unlink()
     scene.until(lambda: scene.failures)
+def test_any_number_of_excluded_photos_goes_at_a_start_and_none_of_them_is_missing(scene: Any) -> None:
+    kept, ignored, marked = ({f"{name}/{n}.jpg" for n in range(30)} for name in ("kept", "@eaDir", "private"))
+    scene.write(*kept, *ignored, *marked, "private/.nomedia")
+    scene.index_all()
+    scene.record(*ignored, *marked)
+    folder = scene.start()
+    assert not any(scene.watcher.shows(str(scene.folder / name)) for name in ignored | marked)
+    scene.settle()
+    assert scene.indexed == kept
+    assert (folder.held, folder.state, folder.last.removed) == (0, "watching", 0)
+
+
+def test_what_is_excluded_lifts_no_hold_on_what_is_missing(scene: Any) -> None:
+    scene.write("a.jpg", *(f"@eaDir/{n}.jpg" for n in range(30)))
+    scene.index_all()
+    scene.record(*(f"@eaDir/{n}.jpg" for n in range(30)), *(f"gone/{n}.jpg" for n in range(5)))
+    folder = scene.start()
+    scene.until(lambda: folder.state == "held" and len(scene.index) == 6)
+    assert folder.held == 5
+    assert folder.note.startswith("5 of 6 photos are missing from it")
+
+
+def test_a_folder_that_is_away_loses_what_its_names_exclude(scene: Any) -> None:
+    scene.record("a.jpg", "@eaDir/b.jpg")
+    scene.folder.rmdir()
+    folder = scene.start()
+    scene.until(lambda: folder.state == "missing" and not scene.watcher.busy)
+    assert scene.looked == [("@eaDir/b.jpg", Hint.GONE)]
+
+
+def test_what_a_marker_excludes_is_shown_no_more_as_soon_as_its_event_comes(scene: Any) -> None:
+    scene.write("a.jpg", "private/deep/b.jpg")
+    scene.start()
+    scene.settle()
+    path = str(scene.folder / "private/deep/b.jpg")
+    assert scene.watcher.shows(path)
+    scene.write("private/.nomedia")
+    # Nothing is looked at meanwhile: it is still in the index.
+    scene.eventually(lambda: not scene.watcher.shows(path))
+    assert "private/deep/b.jpg" in scene.indexed
+    assert scene.watcher.shows(str(scene.folder / "a.jpg"))
+    scene.settle()
+    (scene.folder / "private/.nomedia").unlink()
+    scene.eventually(lambda: scene.watcher.shows(path))
+
+
+def test_a_marker_that_another_disk_brought_takes_nothing_out(scene: Any) -> None:
+    names = {f"{n}.jpg" for n in range(10)}
+    scene.record(*names)
+    (scene.folder / ".nomedia").touch()
+    folder = scene.start()
+    scene.until(lambda: folder.state == "held")
+    assert scene.indexed == names
+    assert not scene.watcher.shows(str(scene.folder / "0.jpg"))
 
 
 def test_only_what_lies_in_a_folder_and_is_not_ignored_is_admitted(scene: Any) -> None:

@@ -7,13 +7,13 @@ import re
 import time
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.api.metrics import exposition
-from daemon.api.schema import Answer, HealthAnswer, Reconcile
+from daemon.api.schema import Answer, HealthAnswer, Reconcile, Unwatched, UnwatchedFolder
 from daemon.api.status import SILENT_SECONDS, Status, Store
 from daemon.changes import Hold
 from daemon.errors import StoreUnavailable
@@ -24,26 +24,52 @@ from daemon.watch.folder import FolderView, WatchedFolder, view_of
 
 HOLD = Hold("why", frozenset({"/p/a"}), 2, 0.0)
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Mappings:
     def __init__(self) -> None:
         self.away = False
         self.asked = 0
+        self.written = 0
+        self.found = Counts(photos=2, files=3, failures=1)
+        self.failed = ["/p/bad"]
+        self.below = {"/p": 3}
+        self.once = ["/p"]
 
     def counts(self) -> Counts:
         self.asked += 1
         if self.away:
             raise StoreUnavailable("Redis", "unix:///r", "cannot be reached")
-        return Counts(photos=2, files=3, failures=1)
+        return self.found
 
-    def failure_kinds(self) -> dict[str, int]:
+    def failed_paths(self) -> list[str]:
+        return self.failed
+
+    def aside(self) -> set[int]:
+        return {7}
+
+    def encoded(self, collection: str, ids: list[int]) -> list[bool]:  # noqa: ARG002
+        return [False for _ in ids]
+
+    def photos_below(self, folders: tuple[str, ...]) -> set[int]:  # noqa: ARG002
+        return {1}
+
+    def all_encoded(self, collection: str) -> set[int]:  # noqa: ARG002
+        return {1, 2}
+
+    def remembered(self) -> list[str]:
+        return self.once
+
+    def failure_kinds(self, counts: Callable[[str], bool]) -> dict[str, int]:  # noqa: ARG002
         self.asked += 1
         if self.away:
             raise StoreUnavailable("Redis", "unix:///r", "cannot be reached")
         return {"damaged": 1}
 
-    def count_below(self, folder: str) -> int:  # noqa: ARG002
-        return 3
+    def count_below(self, folder: str) -> int:
+        return self.below[folder]
 
     def count_encoded(self, collection: str) -> int:
         return {"lib_m_1f": 1, "lib_m_0f": 2, "lib_old_0f": 7}[collection]
@@ -75,6 +101,8 @@ class Parts:
         self.watcher = SimpleNamespace(
             folders=[self.folder], walked=True, busy=False, reconciles=5, walking="", files_walked=0,
             folder_of=lambda path: self.folder if self.folder.contains(path) else None,
+            is_watched=self.folder.contains,
+            skipped=SimpleNamespace(by_extension={".cr2": 2, "": 1}),
         )  # fmt: skip
         self.pending: Any = []
         parts: Any = {
@@ -150,6 +178,7 @@ def test_a_daemon_with_nothing_to_do_is_up_to_date(parts: Parts) -> None:
     answer = parts.status.answer()
     assert (answer.state, answer.reasons) == ("up to date", [])
     assert (answer.photos, answer.files, answer.failures, answer.encoded) == (2, 3, 1, 4)
+    assert answer.skipped == {".cr2": 2, "": 1}
     assert (answer.lag_seconds, answer.folders[0].files, answer.models[0].photos) == (0.123, 3, 1)
     assert (answer.folders[0].watches, answer.folders[0].unwatched) == (7, 1)
     assert (answer.overflows, answer.reconciles, answer.reconcile) == (3, 5, None)
@@ -310,6 +339,19 @@ def test_a_changed_model_is_answered_for_by_its_earlier_version(parts: Parts) ->
     parts.answering = parts.before
     (model,) = parts.status.answer().models
     assert (model.collection, model.state, model.photos, model.built) == ("lib_m_0f", "rebuilding", 2, 1)
+
+
+def test_what_is_not_watched_is_told_apart_and_counts_nowhere_else(parts: Parts) -> None:
+    assert parts.status.answer().unwatched is None
+    parts.mappings.found = Counts(photos=9, files=10, failures=3)
+    parts.mappings.failed += ["/old/bad", "/old/worse"]
+    parts.mappings.below["/old"] = 7
+    parts.mappings.once.append("/old")
+    parts.mappings.written += 1
+    answer = parts.status.answer()
+    assert (answer.photos, answer.files, answer.failures) == (1, 3, 1)
+    assert [(model.photos, model.of, model.built) for model in answer.models] == [(1, 1, 1)]
+    assert answer.unwatched == Unwatched(photos=8, files=7, failures=2, folders=[UnwatchedFolder(path="/old", files=7)])
 
 
 def test_vectors_of_a_model_that_is_no_longer_configured_are_told(parts: Parts) -> None:

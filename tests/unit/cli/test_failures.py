@@ -104,3 +104,25 @@ def test_wrong_usage_is_exit_code_2(lookalike: Lookalike, arguments: list[str]) 
 
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"Usage: lookalike failures")
+
+
+def test_skipped_files_are_listed_one_a_line_and_counted(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    files = [("/a.cr2", ".cr2"), ("/b\n.CR2", ".cr2"), ("/c", "")]
+    skipped = [{"path": path, "extension": extension} for path, extension in files]
+    daemon.will_answer({"schema": 1, "skipped": skipped, "more": True})
+
+    done = lookalike("failures", "--skipped")
+
+    assert (done.returncode, done.stdout.decode().splitlines()) == (0, ["/a.cr2", "/b\\n.CR2", "/c"])
+    assert done.stderr.decode().splitlines() == [
+        "3 files look like pictures and are not read (2 .cr2, 1 without an extension)",
+        "there are more; name a directory to see those below it",
+    ]
+    assert daemon.requests[0].target == "/v1/skipped"
+
+
+def test_where_nothing_is_skipped_that_is_said(lookalike: Lookalike, daemon: FakeDaemon) -> None:
+    daemon.will_answer({"schema": 1, "skipped": [], "more": False})
+    done = lookalike("failures", "list", "--skipped")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr == b"No file that looks like a picture is skipped.\n"

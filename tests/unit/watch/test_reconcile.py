@@ -212,3 +212,50 @@ def test_differences_are_those_of_sets(disk: set[bytes], index: set[bytes], touc
         | dict.fromkeys(index - disk, Difference.MISSING)
         | dict.fromkeys(disk & index & touched, Difference.CHANGED)
     )
+
+
+def test_what_a_name_excludes_is_not_missing_whether_it_is_there_or_not(tmp_path: Path) -> None:
+    make(tmp_path, b"a.jpg", b".private/b.jpg", b"old/@eaDir/c.jpg", b"d.txt")
+    excluded = {".private/b.jpg", ".private/gone.jpg", "old/@eaDir/c.jpg", "d.txt", "gone.png"}
+    recorded = as_recorded(tmp_path) | {os.fsencode(tmp_path / name): "1 2 3" for name in (*excluded, "gone.jpg")}
+    found, queued, _ = compared(tmp_path, recorded)
+    assert {os.path.relpath(path, tmp_path) for path in found.excluded} == excluded
+    assert [os.path.relpath(path, tmp_path) for path in found.missing] == ["gone.jpg"]
+    assert (found.recorded, queued) == (2, set())
+
+
+def test_what_a_marker_excludes_is_not_missing_if_it_is_there(tmp_path: Path) -> None:
+    make(tmp_path, b"a.jpg", b"private/.nomedia", b"private/b.jpg", b"private/deep/c.jpg", b"privat/d.jpg")
+    names = ("a.jpg", "private/b.jpg", "private/deep/c.jpg", "private/gone.jpg", "privat/d.jpg")
+    found, _, _ = compared(tmp_path, {os.fsencode(tmp_path / name): "1 2 3" for name in names})
+    assert {os.path.relpath(path, tmp_path) for path in found.excluded} == {"private/b.jpg", "private/deep/c.jpg"}
+    # Another disk may have brought the marker.
+    assert [os.path.relpath(path, tmp_path) for path in found.missing] == ["private/gone.jpg"]
+
+
+def test_a_marker_in_the_folder_itself_excludes_all_of_it(tmp_path: Path) -> None:
+    make(tmp_path, b".nomedia", b"a.jpg", b"sub/b.jpg")
+    found, _, _ = compared(tmp_path, {os.fsencode(tmp_path / name): "1 2 3" for name in ("a.jpg", "sub/b.jpg")})
+    assert (len(found.excluded), found.missing, found.recorded) == (2, [], 0)
+
+
+def test_a_failure_that_is_excluded_is_mended(tmp_path: Path) -> None:
+    make(tmp_path, b"private/.nomedia", b"private/a.jpg", b".b.jpg", b"c.jpg")
+    failures = {
+        str(tmp_path / name): signature(os.lstat(tmp_path / name)) for name in ("private/a.jpg", ".b.jpg", "c.jpg")
+    }
+    found, _, _ = compared(tmp_path, {}, failures)
+    assert {os.path.relpath(path, tmp_path) for path in found.mended} == {"private/a.jpg", ".b.jpg"}
+
+
+def test_a_disk_is_not_judged_by_what_is_excluded(tmp_path: Path) -> None:
+    make(tmp_path, b"disk/.hidden/a.jpg", b"b.jpg")
+    names = ("disk/.hidden/a.jpg", "disk/gone.jpg", "b.jpg")
+    recording = Recording(
+        below=lambda _: iter(sorted((os.fsencode(tmp_path / name), "1 2 3") for name in names)), failures=dict
+    )
+    mounts = {str(tmp_path), str(tmp_path / "disk")}
+    found = compare(Walk(str(tmp_path), FILTERS), recording, queue=lambda _: None, mounts=mounts)
+    assert found.recorded_on == {str(tmp_path): 1, str(tmp_path / "disk"): 1}
+    alone = compare(Walk(str(tmp_path), FILTERS), recording, queue=lambda _: None, mounts={str(tmp_path)})
+    assert alone.recorded_on == {str(tmp_path): 2}

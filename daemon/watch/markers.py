@@ -1,0 +1,73 @@
+"""Which directories a marker excludes: known from walks and events, so that an answer need not wait for a disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from daemon.watch.filters import NO_MEDIA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class Markers:
+    """The directories that hold a `.nomedia`. Any thread may ask or note; the one that walks begins and ends walks, one at a time.
+
+    `exclude` asks the disk only about folders that no walk has gone through since the start.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._marked: set[str] = set()
+        self._walked: set[str] = set()
+        self._noted: dict[str, bool] = {}
+        """The latest events since the walk under way began: it may have passed those directories before."""
+
+    def note(self, directory: str) -> None:
+        """Look whether a directory is marked, because an event named it."""
+        is_marked = _is_marked(directory)
+        with self._lock:
+            self._noted[directory] = is_marked
+            self._set(directory, is_marked=is_marked)
+
+    def begin_walk(self) -> None:
+        with self._lock:
+            self._noted.clear()
+
+    def end_walk(self, top: str, marked: Iterable[str], *, whole: bool) -> None:
+        """Note which directories at or below `top` a walk found marked; `whole` says that `top` is a watched folder."""
+        prefix = _prefix(top)
+        with self._lock:
+            elsewhere = {one for one in self._marked if one != top and not one.startswith(prefix)}
+            self._marked = elsewhere | set(marked)
+            for directory, is_marked in self._noted.items():
+                self._set(directory, is_marked=is_marked)
+            if whole:
+                self._walked.add(top)
+
+    def exclude(self, folder: str, path: str) -> bool:
+        """Whether a file below a watched folder lies in a directory that is marked, or below one."""
+        if folder not in self._walked:
+            return any(map(_is_marked, _directories(folder, path)))
+        marked = self._marked
+        return bool(marked) and any(directory in marked for directory in _directories(folder, path))
+
+    def _set(self, directory: str, *, is_marked: bool) -> None:
+        # Readers hold no lock: they see one set or the next.
+        self._marked = self._marked | {directory} if is_marked else self._marked - {directory}
+
+
+def _directories(folder: str, path: str) -> Iterator[str]:
+    """Yield the directories from the one that `path` lies in up to the watched folder."""
+    while len(path) > len(folder) and path != (path := os.path.dirname(path)):
+        yield path
+
+
+def _is_marked(directory: str) -> bool:
+    return os.path.lexists(os.path.join(directory, NO_MEDIA))
+
+
+def _prefix(directory: str) -> str:
+    return directory.rstrip(os.sep) + os.sep
