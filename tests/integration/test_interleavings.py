@@ -44,10 +44,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SEEDS = range(int(os.environ.get("LOOKALIKE_INTERLEAVINGS", "60")))
+SEEDS = range(int(os.environ.get("LOOKALIKE_INTERLEAVINGS", "40")))
 ASKED_SEED = os.environ.get("LOOKALIKE_INTERLEAVING")
 ROUNDS = 4
 STEPS = 30
+SECONDS_A_PLAY = 5
 MOST_TURNS = 20_000
 """In which a sync comes to its end."""
 DIM = 8
@@ -571,7 +572,7 @@ def emptied(index: Index) -> None:
             index.vectors.delete(collection.name, ids)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120 + SECONDS_A_PLAY * len(SEEDS))
 def test_a_sync_that_is_complete_tells_the_truth_in_whatever_order_the_parts_took_their_turns(
     tmp_path: Path, library: Index, kit: Any, clock: Clock
 ) -> None:
