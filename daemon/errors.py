@@ -27,10 +27,20 @@ if TYPE_CHECKING:
 
 
 FailureKind = Literal[
-    "damaged", "not_an_image", "too_large", "unreadable", "timeout", "crashed", "no_vector", "collision", "other"
+    "damaged",
+    "not_an_image",
+    "too_large",
+    "unreadable",
+    "timeout",
+    "crashed",
+    "no_vector",
+    "collision",
+    "internal",
+    "other",
 ]
 """Why a file is not indexed, for programs. `crashed`: it made its decoder end; `no_vector`: no model gives one; `collision`: its id
-is that of another photo; `other`: recorded by a lookalike that did not say."""
+is that of another photo; `internal`: lookaliked, or a library of it, failed or crashed while it worked on it; `other`: recorded by a
+lookalike that did not say."""
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 

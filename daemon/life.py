@@ -177,6 +177,8 @@ class Daemon:
         with self._swapping:
             pass
         if self._built is not None:
+            # From now on, a process that is killed was too slow to stop, which is no photo's fault.
+            self._built.indexer.in_hand.end()
             # First, so that the servers do not wait for a verification.
             self._built.verifier.stop()
         for services in (self._servers, self._parts, self._stores):
@@ -359,6 +361,7 @@ class Daemon:
         from daemon.api.transfers import Transfers  # noqa: PLC0415
         from daemon.api.upkeep import Upkeep  # noqa: PLC0415
         from daemon.encode.images import EXTENSIONS  # noqa: PLC0415
+        from daemon.in_hand import InHand  # noqa: PLC0415
         from daemon.index.search import Search  # noqa: PLC0415
         from daemon.indexer import Indexer  # noqa: PLC0415
         from daemon.transfer.exporter import Exporter  # noqa: PLC0415
@@ -403,6 +406,7 @@ class Daemon:
             queue_bytes=settings.encode.queue_mebibytes * configuration.MEBIBYTE,
             max_file_bytes=settings.limits.max_file_bytes,
             decode=self._decoders.decode,
+            in_hand=InHand(settings.data_dir),
         )
         indexer.encoded, indexer.committed = done
         status = Status(

@@ -18,7 +18,7 @@ def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
     """Return a file's bytes and the stat they belong to.
 
     Raises FileNotFoundError when there is none, ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
-    must not be read.
+    must not be read; OSError when the system can open no further file now.
     """
     try:
         with open(path, "rb", buffering=0, opener=open_itself) as file:
@@ -33,6 +33,8 @@ def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
     except OSError as error:
         if error.errno in _NO_FILE:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+        if error.errno in _NO_MORE_FILES:
+            raise
         raise PhotoError(path, f"it cannot be read: {(error.strerror or str(error)).lower()}", "unreadable") from error
     known = FileStat.of(after)
     if FileStat.of(before) != known or len(data) != known.size:
@@ -42,6 +44,8 @@ def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """What opening says where there is nothing, a directory, a symbolic link (with O_NOFOLLOW), or a socket: open(2)."""
+_NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""This process, or all processes together, have too many files open: that is not the fault of the file."""
 
 
 def open_itself(path: str, flags: int) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import blake3
 
+from daemon import blame
 from daemon.api.asking import File, Photo, Picture, Text
 from daemon.changes import photo_id
-from daemon.errors import PhotoError, QueryError
+from daemon.errors import LookalikeError, PhotoError, QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from daemon.index.search import Search
 
 E = TypeVar("E")
+
+log = logging.getLogger(__name__)
 
 
 class QueryEncoder(Protocol):
@@ -122,6 +127,23 @@ def _live(encoder: E | None, collection: Collection) -> E:
     return encoder
 
 
+@contextmanager
+def _of_the_query(name: str, what: str, code: str) -> Iterator[None]:
+    """Turn any exception of a library into one sentence; `code` is the error code of the answer."""
+    try:
+        yield
+    except LookalikeError:
+        raise
+    # The net of a question: a library may raise anything, and a panic of a Rust library is a BaseException.
+    except BaseException as error:
+        log.debug("%s could not be encoded: the error in full", name, exc_info=error)
+        if blame.is_the_machines(error):
+            raise QueryError(
+                "unavailable", f"the machine has no room for more work now ({error}); try again in a moment"
+            ) from error
+        raise QueryError(code, f"{name} cannot be used: {blame.sentence('encoded', error, what)}") from error
+
+
 class _Stored:
     """A photo of the library, by what is stored for it."""
 
@@ -157,9 +179,10 @@ class _Picture:
             return stored
         if collection.version not in self._rows:
             encoder = self._embedding.encoder(collection)
-            if self._image is None:
-                self._image = self._embedding.decoded(self._data, self._name)
-            self._rows.update(encoder.encode_query(encoder.preprocess(self._image)))
+            with _of_the_query(self._name, "the picture", "not_an_image"):
+                if self._image is None:
+                    self._image = self._embedding.decoded(self._data, self._name)
+                self._rows.update(encoder.encode_query(encoder.preprocess(self._image)))
         return self._rows[collection.version]
 
 
@@ -173,4 +196,6 @@ class _Words:
         self._text = text
 
     def vector(self, collection: Collection) -> NDArray[np.float32]:
-        return self._embedding.text(collection).encode(self._text)
+        encoder = self._embedding.text(collection)
+        with _of_the_query("the text", "the text", "internal"):
+            return encoder.encode(self._text)

@@ -48,6 +48,8 @@ _SIDES_SWAPPED = frozenset({5, 6, 7, 8})
 pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
 # All plugins are known before the first thread decodes: Pillow would import them at the first unknown photo.
 Image.init()
+# decode() has the only limit of pixels. Pillow's own limit would also refuse a crop of a photo that decode() has accepted.
+Image.MAX_IMAGE_PIXELS = None
 # Pillow only warns up to twice its pixel limit, and says on stderr what it thinks of sloppy metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)

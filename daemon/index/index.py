@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG_PAGE = 1000
 NOBODY: Mapping[str, set[int]] = MappingProxyType({})
+NO_PHOTO = -1
+"""An id that no photo has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,13 @@ class Index:
                     self.mappings.set_encoded(collection.name, present=list(rows))
                     written[collection.version] = len(rows)
         return written
+
+    def try_writing(self) -> None:
+        """Write something that changes nothing into both stores; StoreRefused when they refuse even that."""
+        with self._writing:
+            self.mappings.establish()
+            for name in self._names:
+                self.vectors.delete(name, [NO_PHOTO])
 
     def _commit(self, changes: Sequence[Change]) -> list[bool]:
         lost = self._without_vectors(changes)

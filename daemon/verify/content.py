@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import blake3
 
+from daemon import blame
 from daemon.changes import FileStat
-from daemon.errors import ModelError, PhotoError
 from daemon.index.audit import Audit
 from daemon.reading import open_itself
 from daemon.verify.report import Finding
@@ -78,7 +78,10 @@ class OwnBytes:
         min_side = max(encoder.min_side for encoder in tuple(self._models.by_version.values()))
         try:
             image = self._decode(data, paths[0], min_side=min_side).image
-        except PhotoError:
+        # As in the indexer, an exception is about this photo, unless the machine is at fault.
+        except BaseException as error:
+            if blame.is_the_machines(error):
+                raise
             return list(self._index.models)
         return [
             collection.model
@@ -93,7 +96,9 @@ class OwnBytes:
             return True
         try:
             vector = encoder.encode_query(encoder.preprocess(image))[collection.version]
-        except ModelError:
+        except BaseException as error:
+            if blame.is_the_machines(error):
+                raise
             return False
         results = self._search.nearest(collection, vector, NEAREST, most=self._max_limit)
         equal = [result for result in results if abs(result.score - results[0].score) <= TIE]

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import itertools
 import logging
+import math
 import os
 import random
 import threading
@@ -350,9 +351,10 @@ class Watcher:
 
     def _pause(self, seconds: float) -> None:
         """Wait so long, and carry out commands meanwhile."""
-        until = time.monotonic() + seconds
-        while not self._is_stopped() and (left := until - time.monotonic()) > 0:
-            self._stop.wait(min(left, STEP_SECONDS))
+        for _ in range(math.ceil(seconds / STEP_SECONDS)):
+            if self._is_stopped():
+                return
+            self._stop.wait(STEP_SECONDS)
 
     def _serve(self, request: Request) -> None:
         try:

@@ -242,6 +242,7 @@ def assert_in_step(
         b"paths",
         b"encoded",
         b"folders",
+        b"holds",
         b"collections",
         b"aside",
     }

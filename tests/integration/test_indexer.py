@@ -153,7 +153,7 @@ class Pipeline:
         self.pending = Pending(settle)
         self.territory = Territory(folder, self.pending, index)
         self._kit = kit
-        given: dict[str, int] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8} | options
+        given: dict[str, Any] = {"threads": 2, "batch_photos": 4, "queue_bytes": 10**8} | options
         self.indexer = Indexer(
             self.index,
             kit.loaded(self.encoders),
@@ -276,6 +276,19 @@ def encoded_by(pipeline: Pipeline, work: Callable[[], None]) -> tuple[int, list[
 
 
 UNTOUCHED = (0, list[str]())
+
+
+def note_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the paths that are read from now on."""
+    paths: list[str] = []
+    read = reading.read_whole
+
+    def noted(path: str, max_bytes: int) -> Any:
+        paths.append(path)
+        return read(path, max_bytes)
+
+    monkeypatch.setattr(module, "read_whole", noted)
+    return paths
 
 
 # Several models
@@ -590,16 +603,18 @@ def test_a_photo_that_a_folder_brought_along_is_not_read_again(
     pipeline.look("a.png")
     # Events of a renamed folder tell of each file in it, whose own ctime is as it was.
     monkeypatch.setattr(module, "REWRITTEN_SECONDS", -60.0)
-    monkeypatch.setattr(module, "read_whole", None)
+    read = note_reads(monkeypatch)
     pipeline.look("a.png")
+    assert read == []
 
 
 def test_a_photo_whose_mode_changed_is_not_read_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pipeline.save("a.png", 1)
     pipeline.look("a.png")
     os.chmod(path, 0o600)
-    monkeypatch.setattr(module, "read_whole", None)
+    read = note_reads(monkeypatch)
     assert encoded_by(pipeline, lambda: pipeline.look("a.png", hint=Hint.CREATED)) == UNTOUCHED
+    assert read == []
 
 
 @pytest.mark.parametrize("link", [False, True], ids=["copied", "hard-linked"])
@@ -698,8 +713,9 @@ def test_a_moved_photo_is_bound_without_being_read(
     path = pipeline.save("a.png", 1)
     pipeline.look("a.png")
     os.rename(path, pipeline.path("new.png"))
-    monkeypatch.setattr(module, "read_whole", None)
+    read = note_reads(monkeypatch)
     assert encoded_by(pipeline, lambda: pipeline.look(*order)) == UNTOUCHED
+    assert read == []
     pipeline.assert_like_disk()
 
 

@@ -505,6 +505,8 @@ def test_without_a_home_directory_the_cache_lies_in_the_data_directory_that_is_n
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert load(file, environment={}, watching=False).cache_dir == Path("/data/cache")
     assert load(None, environment={"LOOKALIKE_DATA_DIR": "/given"}, watching=False).cache_dir == Path("/given/cache")
+
+
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [

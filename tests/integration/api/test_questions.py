@@ -395,3 +395,59 @@ def test_a_picture_goes_through_a_graph_once_for_all_models_that_read_it(
         served.server.stop()
     assert (status, answer["results"][0]["paths"]) == (200, [path_of("china")])
     assert calls.count("encode_query") == 1
+
+
+class Poisoned:
+    """An encoder that raises at one of the things it is asked for."""
+
+    def __init__(self, encoder: Encoder, at: str, raised: BaseException) -> None:
+        self._encoder = encoder
+        self._at = at
+        self._raised = raised
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._at:
+            return getattr(self._encoder, name)
+
+        def fail(*_: object) -> None:
+            raise self._raised
+
+        return fail
+
+
+class Panic(BaseException):
+    """As libraries that are written in Rust raise one: no Exception."""
+
+
+@pytest.mark.parametrize("at", ["preprocess", "encode_query"])
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (MemoryError(), "not_an_image"),
+        (KeyError("a\nb"), "not_an_image"),
+        (Panic("index out of bounds"), "not_an_image"),
+        (SystemExit(1), "not_an_image"),
+        (RuntimeError("can't start new thread"), "unavailable"),
+    ],
+    ids=repr,
+)
+def test_a_query_picture_at_which_a_library_fails_gets_one_sentence(
+    library: Index, encoders: list[Encoder], directory: Path, at: str, raised: BaseException, code: str
+) -> None:
+    served = Served(library, [Poisoned(encoder, at, raised) for encoder in encoders], {}, directory)
+    served.server.start()
+    try:
+        _, answer = served.bytes(flat())
+        assert answer["error"]["code"] == code
+        message = answer["error"]["message"]
+        assert "log" not in message.split()
+        assert message.isprintable()
+        assert served.names(path(NAMES[0]))[0] == NAMES[0], "the others are answered"
+    finally:
+        served.server.stop()
+
+
+def flat() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(buffer, "JPEG")
+    return buffer.getvalue()

@@ -424,6 +424,8 @@ def test_failures_of_a_directory_marked_nomedia_go_and_come_back(scene: Any) -> 
     scene.until(lambda: not scene.failures)
     (scene.folder / "private" / ".nomedia").unlink()
     scene.until(lambda: scene.failures)
+
+
 def test_any_number_of_excluded_photos_goes_at_a_start_and_none_of_them_is_missing(scene: Any) -> None:
     kept, ignored, marked = ({f"{name}/{n}.jpg" for n in range(30)} for name in ("kept", "@eaDir", "private"))
     scene.write(*kept, *ignored, *marked, "private/.nomedia")

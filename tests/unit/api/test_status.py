@@ -19,7 +19,7 @@ from daemon.changes import Hold
 from daemon.errors import StoreUnavailable
 from daemon.index.index import Collection
 from daemon.index.mappings import Counts
-from daemon.indexer import Outage
+from daemon.outages import Outage
 from daemon.watch.folder import FolderView, WatchedFolder, view_of
 
 HOLD = Hold("why", frozenset({"/p/a"}), 2, 0.0)
