@@ -92,7 +92,7 @@ def reading(name: str) -> Iterator[None]:
 class _Silence:
     """Ends the process when a file has said nothing for as long as it may: a pipe without a writer, a terminal, a disk that hangs.
 
-    A call to a file system that hangs cannot be interrupted, so a thread of its own waits here. The main thread alone calls the methods.
+    A call to a file system that hangs cannot be interrupted, so a second thread waits here. The main thread alone calls the methods.
     """
 
     def __init__(self) -> None:

@@ -151,7 +151,7 @@ CHANGES_PYTHON = frozenset(
 """Variables for developers, which Python reads before any line of lookalike runs. A warning of a library may become an error by one."""
 
 _removed: dict[str, str] = {}
-"""What `tidy` removed and a download may need. The main thread owns it."""
+"""Variables that `tidy` removed and that a download may need. The main thread owns them."""
 
 
 class _Names:
@@ -171,7 +171,7 @@ _MAY_ACT_ON_DOWNLOADS = _Names(MAY_ACT_ON_DOWNLOADS)
 
 
 def begin() -> None:
-    """Tidy the environment of a program. Where Python itself has read what may not act, start the program anew without it."""
+    """Tidy the environment of a program. If Python itself has read a variable that may not act, start the program again without it."""
     found = CHANGES_PYTHON & os.environ.keys()
     for name in found:
         del os.environ[name]

@@ -62,7 +62,7 @@ def list_failures(
         _list_skipped(path, as_json=as_json, socket=socket, timeout_seconds=timeout_seconds)
         return
     with connect(socket, timeout_seconds) as client:
-        reply = client.failures(None if path is None else library_path(client, path))
+        reply = client.failures(None if path is None else library_path(client, path, may_be_long=True))
     failures, total = reply.answer["failures"], reply.answer["total"]
     if as_json:
         output.as_json(reply)
@@ -93,7 +93,7 @@ def retry_failures(
     path: Below = None, *, as_json: AsJson = False, socket: Socket = None, timeout_seconds: TimeoutSeconds = 30
 ) -> None:
     with connect(socket, timeout_seconds) as client:
-        reply = client.retry_failures(None if path is None else library_path(client, path))
+        reply = client.retry_failures(None if path is None else library_path(client, path, may_be_long=True))
     if as_json:
         output.as_json(reply)
     else:

@@ -8,7 +8,7 @@ import typer
 from cli import output
 from cli.commands.options import AsJson, SilenceSeconds, Socket, connect
 from cli.errors import CliError
-from cli.library import library_path
+from cli.library import library_path, refuse_too_long
 from cli.report.transfer import relocation_lines
 
 HELP = """
@@ -37,6 +37,7 @@ def relocate(
         raise CliError("no directory is named: the argument is empty")
     with connect(socket, timeout_seconds) as client:
         # A link may stand at the old place now, which leads to the new one.
+        refuse_too_long(old)
         before, now = os.path.abspath(old), library_path(client, new)
         output.waiting(f"comparing what was known below {before} with {now}")
         reply = client.relocate(before, now, dry_run=dry_run)

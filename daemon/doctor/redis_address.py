@@ -1,4 +1,4 @@
-"""The address of a Redis server: how redis-cli is told it, and whether TLS is spoken there."""
+"""The address of a Redis server, as redis-cli takes it, and whether the server speaks TLS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Spoken = Literal["plain", "tls", "untrusted", ""]
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """What a URL of redis-py says, but for the password."""
+    """A URL of redis-py without its password."""
 
     scheme: str
     host: str

@@ -6,6 +6,8 @@ import os
 import shutil
 from typing import Any
 
+import pytest
+
 from tests.unit.test_long_paths import deep
 
 TOO_LONG = "its path is longer than the 4,095 bytes that the system takes"
@@ -31,3 +33,31 @@ def test_a_photo_with_too_long_a_path_is_listed_until_its_tree_has_gone(
     wait_for(lambda: lookalike.asked("sync")[0] == 0 and lookalike.status()["failures"] == 0)
     lookalike.assert_equals_disk()
     lookalike.stop()
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".jpg", "/".join(["d" * 200] * 30) + "/a.jpg"], ids=["name", "path"])
+def test_no_command_stumbles_over_a_path_that_is_too_long(shared_lookalike: Any, photos: Any, name: str) -> None:
+    if shared_lookalike.process is None:
+        photos.write(shared_lookalike.folder / "a.jpg", 1)
+        shared_lookalike.start()
+        shared_lookalike.up_to_date()
+    path = str(shared_lookalike.folder / name)
+    for words in (["search", path], ["export", str(shared_lookalike.root / name)], ["import", path]):
+        status, _, complained = shared_lookalike.asked(*words)
+        assert (status, "too long" in complained) == (1, True), complained
+    for words in (
+        ["sync", path],
+        ["failures", "list", path],
+        ["failures", "retry", path],
+        ["deletions", "list", path],
+        ["deletions", "approve", path],
+        ["relocate", path, str(shared_lookalike.folder), "--dry-run"],
+        ["relocate", "/nowhere", path, "--dry-run"],
+    ):
+        status, said, complained = shared_lookalike.asked(*words)
+        if words[0] == "failures" and "/" in name:
+            # The daemon may have met one there.
+            assert (status, complained) == (0, ""), said
+        else:
+            assert (status, "too long" in complained) == (1, True), complained
+    assert shared_lookalike.status()["state"] == "up to date"
