@@ -54,10 +54,10 @@ def test_no_command_stumbles_over_a_path_that_is_too_long(shared_lookalike: Any,
         ["relocate", path, str(shared_lookalike.folder), "--dry-run"],
         ["relocate", "/nowhere", path, "--dry-run"],
     ):
-        status, said, complained = shared_lookalike.asked(*words)
+        status, _, complained = shared_lookalike.asked(*words)
         if words[0] == "failures" and "/" in name:
             # The daemon may have met one there.
-            assert (status, complained) == (0, ""), said
+            assert status == 0, complained
         else:
             assert (status, "too long" in complained) == (1, True), complained
     assert shared_lookalike.status()["state"] == "up to date"
