@@ -19,7 +19,7 @@ MAX_NAME_BYTES = 255
 def library_path(client: Client, name: str, *, may_be_long: bool = False) -> str:
     """Return `name` absolute, and as the daemon spells it if it lies below a watched folder, whatever links lead there.
 
-    It need not exist: what has gone can be asked about. Where `may_be_long` says so, it may be longer than the system takes.
+    It need not exist: a command may ask about a file that has gone. Where `may_be_long` says so, it may be longer than the system takes.
     """
     if not name:
         raise CliError("no path is named: the argument is empty")
