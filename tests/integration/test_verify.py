@@ -39,7 +39,7 @@ from daemon.watch.settle import Settle
 from daemon.watch.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,8 +105,11 @@ class Ground:
     def is_watched(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/")
 
-    def is_reachable(self, path: str, hint: Hint) -> bool:  # noqa: ARG002
+    def is_reachable(self, path: str) -> bool:
         return self.admits(path) and self.folder.is_dir()
+
+    def noticed(self, paths: Iterable[str]) -> None:
+        """Nothing is held that could be let go."""
 
     def rescan(self, directory: str, reason: str) -> None:  # noqa: ARG002
         self.rescans.append(directory)
