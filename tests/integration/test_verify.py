@@ -100,7 +100,7 @@ class Ground:
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
 
     def is_unverified(self, path: str) -> bool:
-        return path in self.held
+        return path in self.held or not self.folder.is_dir()
 
     def is_watched(self, path: str) -> bool:
         return path.startswith(f"{self.folder}/")
