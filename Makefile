@@ -1,12 +1,16 @@
 # What the gate runs, one target each; `make check` is all of it but the clean environment.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check test lint types imports format benchmarks quality lock audit docs
+.PHONY: check test unit integration end-to-end lint types imports format benchmarks quality lock audit docs
 
 check: lint types imports test
 
 test:
 	$(PYTHON) -m pytest
+
+# One tier of the tests: how long each takes is in CONTRIBUTING.md.
+unit integration end-to-end:
+	$(PYTHON) -m pytest -n logical tests/$(subst -,_,$@)
 
 lint:
 	$(PYTHON) -m ruff check

@@ -21,6 +21,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from cli.client import Client, Query
+from cli.errors import CliError
+from cli.photo import find_similar
+from cli.terms import Term
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -133,7 +138,11 @@ class Lookalike:
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 
     def _answers(self) -> bool:
-        return self.socket.exists() and self.command("status").returncode == 0
+        try:
+            self.status()
+        except CliError:
+            return False
+        return True
 
     def _ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
@@ -150,11 +159,14 @@ class Lookalike:
         eventually(lambda: not any(map(_runs, self.children)), "the stores have ended")
         return status
 
+    def client(self) -> Client:
+        """Return the command's own connection to the daemon: a process for each of many questions would take the daemon's time."""
+        return Client(self.socket, timeout_seconds=30)
+
     def status(self) -> dict[str, Any]:
-        done = self.command("status", "--json")
-        assert done.returncode == 0, f"{done.stderr.decode()}\n{self.said()}"
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        """Return what `lookalike status --json` prints."""
+        with self.client() as client:
+            return dict(client.status().answer)
 
     def up_to_date(self) -> dict[str, Any]:
         """Wait until the daemon says so, and return its status."""
@@ -169,12 +181,12 @@ class Lookalike:
 
     def holders(self, image: Path) -> list[str]:
         """Return the paths under which the index has this very photo, which has to be the first found."""
-        answer = self.search(image, "--limit", "1")
+        with self.client() as client:
+            answer = find_similar(client, [Term("image", str(image))], Query(1)).answer
         if answer["query"]["id"] is None:
             return []
         assert answer["results"][0]["id"] == answer["query"]["id"]
-        paths: list[str] = answer["results"][0]["paths"]
-        return paths
+        return list(answer["results"][0]["paths"])
 
     def assert_equals_disk(self) -> None:
         """Assert that every photo is found first by its own bytes, under exactly its current paths, and nothing else is there."""
