@@ -260,6 +260,15 @@ def photos() -> Photos:
     return Photos()
 
 
+@pytest.fixture(scope="module")
+def at_rest(shared_lookalike: Lookalike, photos: Photos) -> Lookalike:
+    """A daemon that is up to date with six photos, for the tests of a module that only ask it: a start costs seconds."""
+    photos.fill(shared_lookalike.folder, 6)
+    shared_lookalike.start()
+    shared_lookalike.up_to_date()
+    return shared_lookalike
+
+
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., Any]:
     return eventually

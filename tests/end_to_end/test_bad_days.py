@@ -324,15 +324,14 @@ def test_weights_that_are_missing_or_others_are_refused(lookalike: Any, change: 
         ("directory", "is a directory"),
     ],
 )
-def test_a_query_that_is_no_image_is_one_sentence(lookalike: Any, content: Any, said: str) -> None:
-    lookalike.start()
-    query = lookalike.root / "query.jpg"
+def test_a_query_that_is_no_image_is_one_sentence(at_rest: Any, tmp_path: Path, content: Any, said: str) -> None:
+    query = tmp_path / "query.jpg"
     if content == "directory":
         query.mkdir()
     elif content is not None:
         query.write_bytes(content)
-    assert said in sentence(lookalike.command("search", query), 1)
-    assert lookalike.status()["state"] == "up to date"
+    assert said in sentence(at_rest.command("search", query), 1)
+    assert at_rest.status()["state"] == "up to date"
 
 
 def fill(path: Path) -> None:

@@ -36,15 +36,15 @@ def running(lookalike: Any, photos: Any) -> Any:
     return lookalike
 
 
-def test_similar_photos_are_listed_best_first_with_scores_and_paths(running: Any, photos: Any) -> None:
-    turned = running.root / "query.jpg"
+def test_similar_photos_are_listed_best_first_with_scores_and_paths(at_rest: Any, photos: Any) -> None:
+    turned = at_rest.root / "query.jpg"
     photos.image(3).rotate(2).save(turned)
-    lines = running.command("search", turned, "--limit", "4").stdout.decode().splitlines()
+    lines = at_rest.command("search", turned, "--limit", "4").stdout.decode().splitlines()
     assert len(lines) == 4
     scores = [float(line.split()[0]) for line in lines]
     assert scores == sorted(scores, reverse=True)
-    assert lines[0].endswith(str(running.folder / "3.jpg"))
-    answer = running.search(turned, "--limit", "2")
+    assert lines[0].endswith(str(at_rest.folder / "3.jpg"))
+    answer = at_rest.search(turned, "--limit", "2")
     assert (answer["schema"], answer["query"]["by"], len(answer["results"])) == (1, "bytes", 2)
 
 
@@ -88,12 +88,12 @@ def test_an_overwritten_photo_is_found_by_its_new_content_alone(running: Any, ph
     assert running.holders(old) == []
 
 
-def test_status_tells_a_person_and_a_program(running: Any) -> None:
-    human = running.command("status").stdout.decode()
+def test_status_tells_a_person_and_a_program(at_rest: Any) -> None:
+    human = at_rest.command("status").stdout.decode()
     assert human.startswith("up to date")
-    for word in ("folders", "photos", "pending", "models", "stores", "data", str(running.folder)):
+    for word in ("folders", "photos", "pending", "models", "stores", "data", str(at_rest.folder)):
         assert word in human
-    status = running.status()
+    status = at_rest.status()
     assert (status["photos"], status["files"], status["pending"], status["failures"]) == (6, 6, 0, 0)
     assert [store["state"] for store in status["stores"]] == ["ok", "ok"]
     assert status["folders"][0]["watch"] == "events"
@@ -234,12 +234,12 @@ def test_no_socket_of_the_internet_is_opened(lookalike: Any, photos: Any) -> Non
     assert [line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]] == []
 
 
-def test_a_second_daemon_says_so_in_one_sentence_and_leaves_the_first_alone(running: Any) -> None:
-    second = running.daemon("run", running.folder)
+def test_a_second_daemon_says_so_in_one_sentence_and_leaves_the_first_alone(at_rest: Any) -> None:
+    second = at_rest.daemon("run", at_rest.folder)
     assert second.returncode == 1
     (line,) = second.stderr.decode().strip().splitlines()
     assert "already works on" in line
-    assert running.status()["state"] == "up to date"
+    assert at_rest.status()["state"] == "up to date"
 
 
 def test_without_a_daemon_the_command_that_starts_it_is_said(lookalike: Any, photos: Any) -> None:
@@ -289,8 +289,8 @@ def test_photos_are_found_by_words_with_what_is_installed_and_no_configuration(l
     assert "words (cosine)" in compared
 
 
-def test_without_a_model_that_understands_words_a_sentence_says_which_would_do(running: Any) -> None:
-    done = running.command("search", "elephant")
+def test_without_a_model_that_understands_words_a_sentence_says_which_would_do(at_rest: Any) -> None:
+    done = at_rest.command("search", "elephant")
     assert (done.returncode, done.stdout) == (1, b"")
     # Its packages are installed; only its line in the configuration is missing.
     assert done.stderr == b"no model here understands text; add words to 'models' in the configuration\n"

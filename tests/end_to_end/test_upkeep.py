@@ -100,8 +100,8 @@ def test_a_sync_that_is_not_through_in_time_says_so(running: Any) -> None:
     assert "\n" not in err.strip()
 
 
-def test_a_path_that_is_not_watched_is_one_sentence(running: Any) -> None:
-    status, _, err = running.asked("sync", "/usr/share")
+def test_a_path_that_is_not_watched_is_one_sentence(at_rest: Any) -> None:
+    status, _, err = at_rest.asked("sync", "/usr/share")
     assert (status, err.count("\n")) == (1, 1)
     assert "/usr/share lies in none of the watched folders" in err
 
@@ -189,21 +189,21 @@ def test_once_says_why_deletions_are_held(running: Any) -> None:
     assert b"5 of 6 photos are missing from it" in done.stderr
 
 
-def test_a_sound_library_verifies_deeply(running: Any) -> None:
-    status, out, _ = running.asked("verify", "--deep")
+def test_a_sound_library_verifies_deeply(at_rest: Any) -> None:
+    status, out, _ = at_rest.asked("verify", "--deep")
     assert status == 0
-    found = answer(running, "verify", "--deep")
+    found = answer(at_rest, "verify", "--deep")
     assert (found["differences"], found["sampled"], found["files"], found["photos"]) == ([], 6, 6, 6)
     assert out
 
 
-def test_metrics_are_served_on_the_socket(running: Any) -> None:
+def test_metrics_are_served_on_the_socket(at_rest: Any) -> None:
     import http.client
     import socket
 
     connection = http.client.HTTPConnection("localhost")
     connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(os.fspath(running.socket))
+    connection.sock.connect(os.fspath(at_rest.socket))
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()
