@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MARKER = "mounts"
-TESTS_OUTPUT_TAIL_CHARACTERS = 4000
+OUTPUT_TAIL_CHARACTERS = 4000
+_LIMIT_SECONDS = pytest.StashKey[float]()
+_KNOWN = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
 
 
 def entering(*kinds: str) -> list[str]:
@@ -113,6 +115,8 @@ def _runs_apart(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in filter(_runs_apart, items):
+        own = item.get_closest_marker("timeout")
+        item.stash[_LIMIT_SECONDS] = float(own.args[0] if own else item.config.getini("timeout"))
         # The child limits the time of each test; here the first one waits for all.
         item.add_marker(pytest.mark.timeout(0), append=False)
 
@@ -139,20 +143,17 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     if item.nodeid not in known:
         together = [one for one in item.session.items if one.path == item.path and _runs_apart(one)]
         known |= {one.nodeid: [] for one in together}
-        output = _run(item.config, [one.nodeid for one in together], known)
+        seconds = sum(one.stash[_LIMIT_SECONDS] for one in together)
+        output = _run(item.config, [one.nodeid for one in together], seconds, known)
         for one in together:
             if not any(report.when == "teardown" for report in known[one.nodeid]):
                 known[one.nodeid].append(_ended(one, output))
     return known.pop(item.nodeid)
 
 
-_KNOWN = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
-
-
-def _run(config: pytest.Config, tests: list[str], known: dict[str, list[pytest.TestReport]]) -> str:
-    """Run tests in a namespace, add their reports to those known, and return the end of the child's output."""
+def _run(config: pytest.Config, tests: list[str], seconds: float, known: dict[str, list[pytest.TestReport]]) -> str:
+    """Run tests in a namespace for so long at most, add their reports to those known, and return the end of the output."""
     options = ["-n0", "-p", "no:cacheprovider"]
-    seconds = len(tests) * float(config.getini("timeout"))
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "PYTEST_CURRENT"))
     }
@@ -173,7 +174,7 @@ def _run(config: pytest.Config, tests: list[str], known: dict[str, list[pytest.T
         for line in reports.read_text(encoding="utf-8").splitlines():
             report = _loaded(config, json.loads(line))
             known[report.nodeid].append(report)
-        return log.read_text(errors="replace")[-TESTS_OUTPUT_TAIL_CHARACTERS:]
+        return log.read_text(errors="replace")[-OUTPUT_TAIL_CHARACTERS:]
 
 
 def _loaded(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport:
