@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,11 +25,12 @@ KNOWN_TO = {"restart-back-off.conf": 254}
 
 
 def analyze(*arguments: str | Path, home: Path) -> subprocess.CompletedProcess[str]:
-    # For a user's units it wants to know where a session would keep its things.
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "SYSTEMD_COLORS": "0"}
-    return subprocess.run(
-        ["systemd-analyze", *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    # For a user's units it wants to know where a session would keep its sockets, whose paths have 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="run-") as runtime:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_RUNTIME_DIR": runtime, "SYSTEMD_COLORS": "0"}
+        return subprocess.run(
+            ["systemd-analyze", *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
 
 
 @pytest.fixture(autouse=True)
