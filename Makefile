@@ -8,7 +8,7 @@ check: lint types imports test
 test:
 	$(PYTHON) -m pytest
 
-# One tier of the tests: how long each takes is in CONTRIBUTING.md.
+# One tier of the tests.
 unit integration end-to-end:
 	$(PYTHON) -m pytest -n logical tests/$(subst -,_,$@)
 
