@@ -10,7 +10,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
 
 from cli.errors import DaemonUnreachable
-from daemon.paths import SOCKET_PATH_BYTES
+from daemon.holder import locked_by
+from daemon.paths import SOCKET_PATH_BYTES, asked_data_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ class UnixConnection(HTTPConnection):
         try:
             yield
         except TimeoutError as error:
-            message = f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._path})"
+            message = _naming_holder(f"lookaliked did not answer within {timeout_seconds:g} seconds (on {self._path})")
             raise DaemonUnreachable(message) from error
         except (OSError, HTTPException) as error:
             message = f"lookaliked closed the connection before it answered (on {self._path})"
@@ -101,13 +102,38 @@ class UnixConnection(HTTPConnection):
         path = self._path
         match error:
             case FileNotFoundError() | ConnectionRefusedError():
-                message = (
-                    f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
-                )
+                message = _not_listening(path)
             case PermissionError():
                 message = f"you may not ask this lookaliked: permission denied on {path}"
             case BlockingIOError():
-                message = f"lookaliked did not take the connection within {self._timeout_seconds:g} seconds (on {path})"
+                message = _naming_holder(
+                    f"lookaliked did not take the connection within {self._timeout_seconds:g} seconds (on {path})"
+                )
             case _:
                 message = f"cannot connect to {path}: {error.strerror or error}"
         return DaemonUnreachable(message)
+
+
+def _not_listening(path: Path) -> str:
+    holder = _holder()
+    if not holder:
+        return f"lookaliked is not running (nothing listens on {path}); start it with: lookaliked run ~/Pictures"
+    return (
+        f"lookaliked does not answer: nothing listens on {path}, but {holder}. "
+        "That process may still be starting, or listen on another socket (--socket); if it hangs, restart it"
+    )
+
+
+def _naming_holder(sentence: str) -> str:
+    holder = _holder()
+    return f"{sentence}; {holder}" if holder else sentence
+
+
+def _holder() -> str:
+    """Return which process works on the data directory of this user, empty where none does."""
+    with suppress(RuntimeError):
+        # Without a home there is no usual place.
+        data_dir = asked_data_dir()
+        if told := locked_by(data_dir):
+            return f"{data_dir} {told}"
+    return ""

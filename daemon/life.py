@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from daemon.encode.decoding.decoders import Decoders
     from daemon.encode.live import LiveModels
     from daemon.encode.models import Model
+    from daemon.index.embedded import DataLock
     from daemon.index.index import Index
     from daemon.index.lease import Lease
     from daemon.indexer import Indexer
@@ -100,7 +101,7 @@ class Daemon:
         self._is_service = _is_service()
         self._started = time.monotonic()
         self._passed: PassedListener | None = None
-        self._lock: object | None = None
+        self._lock: DataLock | None = None
         self._built: _Built | None = None
         self._switch: Switch | None = None
 
@@ -311,11 +312,12 @@ class Daemon:
     def _start_stores(self) -> tuple[Store, Store]:
         """Start the embedded servers that the configuration does not replace, and take the lease of the library."""
         from daemon.api.status import Store  # noqa: PLC0415
-        from daemon.index.embedded import EmbeddedMilvus, EmbeddedValkey  # noqa: PLC0415
+        from daemon.index.data_dir import DataDir  # noqa: PLC0415
+        from daemon.index.embedded import EmbeddedMilvus, EmbeddedServer, EmbeddedValkey  # noqa: PLC0415
         from daemon.index.mappings import shown  # noqa: PLC0415
 
         settings = self._settings
-        servers: list[Service] = []
+        servers: list[EmbeddedServer] = []
         if settings.redis.url is None:
             valkey = EmbeddedValkey(settings.data_dir, settings.runtime_dir)
             servers.append(valkey)
@@ -328,6 +330,9 @@ class Daemon:
             milvus = Store("Milvus", lite.url, lite)
         else:
             milvus = Store("Milvus", settings.milvus.uri, None)
+        assert self._lock is not None  # noqa: S101 - for the type checker
+        # The first to be checked, so that no store starts on lost files before the daemon has its lock again.
+        self._stores.start(DataDir(settings.data_dir, self._lock, servers))
         for server in servers:
             self._stores.start(server)
         # Behind the stores: it is given back after every writer has stopped, and before its server stops.

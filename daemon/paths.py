@@ -73,6 +73,12 @@ def data_dir() -> Path:
     return _given_by_systemd("STATE_DIRECTORY") or _xdg("XDG_DATA_HOME", ".local/share", "LOOKALIKE_DATA_DIR") / NAME
 
 
+def asked_data_dir() -> Path:
+    """Return the data directory of the daemon that a command asks, as far as the environment tells: the configuration may name another."""
+    given = os.environ.get("LOOKALIKE_DATA_DIR")
+    return Path(given).expanduser() if given else data_dir()
+
+
 def cache_dir() -> Path:
     """Return the directory of what can be made again: model graphs. Without a home directory, it lies in the data directory."""
     try:

@@ -27,10 +27,11 @@ class BoundedSocket(socket.socket):
     Connections are counted from here on: over TLS, nothing else knows of a client that does not say a word.
     """
 
-    def __init__(self, listening: socket.socket, most: int) -> None:
+    def __init__(self, listening: socket.socket, most: int, *, before: BoundedSocket | None = None) -> None:
+        """`before` is the socket that this one takes the place of, whose connections go on and count."""
         super().__init__(fileno=listening.detach())
         self._most = most
-        self._accepted: WeakSet[socket.socket] = WeakSet()
+        self._accepted: WeakSet[socket.socket] = WeakSet() if before is None else before._accepted  # noqa: SLF001
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return a connection; ConnectionAbortedError where there is no room for it."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import logging
 import os
 import socket
 import stat
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.errors import ConfigError
-from daemon.paths import SOCKET_PATH_BYTES
+from daemon.paths import SOCKET_PATH_BYTES, SYSTEM_SOCKET
+from daemon.places import Inode
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 128
 PROBE_SECONDS = 1.0
@@ -27,6 +32,12 @@ class Listener(Protocol):
 
     def open(self) -> socket.socket:
         """Return a listening socket; ConfigError when there can be none, with the key to change."""
+
+    def reopen(self) -> socket.socket | None:
+        """Return a socket to listen on instead, where clients cannot reach the one that was opened; None where nothing is to be done.
+
+        ConfigError when there can be none now.
+        """
 
     def close(self) -> None:
         """Remove what `open` has left in the file system."""
@@ -41,13 +52,34 @@ class UnixListener:
     def __init__(self, path: Path, group: int | None = None) -> None:
         self._path = path
         self._group = group
+        self._bound: Inode | None = None
 
     def open(self) -> socket.socket:
-        return bind(self._path, self._group)
+        listening = bind(self._path, self._group)
+        try:
+            self._bound = Inode.of(self._path)
+        except OSError as error:
+            listening.close()
+            raise _cannot_be_made(self._path, error) from error
+        return listening
+
+    def reopen(self) -> socket.socket | None:
+        if self._is_in_place:
+            return None
+        aside = _put_aside(self._path)
+        listening = self.open()
+        also = f"; the file that took its place is now {aside}" if aside else ""
+        log.warning("the socket %s was removed or replaced; lookaliked listens on it again%s", self._path, also)
+        return listening
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            if self._is_in_place:
+                self._path.unlink()
+
+    @property
+    def _is_in_place(self) -> bool:
+        return self._bound is not None and self._bound.is_at(self._path)
 
 
 class PassedListener:
@@ -56,12 +88,39 @@ class PassedListener:
     def __init__(self, passed: socket.socket) -> None:
         self._passed = passed
         self.path = os.fsdecode(passed.getsockname())
+        self._bound = self._at_path()
+        self._is_missed = False
 
     def open(self) -> socket.socket:
         return self._passed
 
+    def reopen(self) -> socket.socket | None:
+        """Return None, for the socket is the service manager's; say so once where its file was removed or replaced."""
+        is_missed = not self._is_in_place
+        if is_missed and not self._is_missed:
+            scope = "" if self.path == str(SYSTEM_SOCKET) else " --user"
+            log.warning(
+                "the socket %s was removed or replaced, and systemd has to make it again: systemctl%s restart lookaliked.socket",
+                self.path,
+                scope,
+            )
+        self._is_missed = is_missed
+        return None
+
     def close(self) -> None:
         """Its file is not ours."""
+
+    def _at_path(self) -> Inode | None:
+        with contextlib.suppress(OSError, ValueError):
+            return Inode.of(Path(self.path))
+        return None
+
+    @property
+    def _is_in_place(self) -> bool:
+        if not self.path.startswith("/"):
+            # An abstract name, which nobody can remove.
+            return True
+        return self._bound is not None and self._bound.is_at(Path(self.path))
 
 
 class TcpListener:
@@ -81,6 +140,9 @@ class TcpListener:
                 f"{self._host} port {self._port} cannot be listened on: {reason}; set 'api.listen' to another address"
             )
             raise ConfigError("the configuration", [problem]) from error
+
+    def reopen(self) -> socket.socket | None:
+        """Return None: nobody can take an address away."""
 
     def close(self) -> None:
         """Nothing is left of it."""
@@ -140,11 +202,27 @@ def bind(path: Path, group: int | None = None) -> socket.socket:
             path.chmod(0o660)
         server.listen(BACKLOG)
     except OSError as error:
-        raise ConfigError(
-            str(path),
-            [f"the socket cannot be made: {(error.strerror or str(error)).lower()}; set 'socket' to another path"],
-        ) from error
+        raise _cannot_be_made(path, error) from error
     return server
+
+
+def _cannot_be_made(path: Path, error: OSError) -> ConfigError:
+    reason = (error.strerror or str(error)).lower()
+    return ConfigError(str(path), [f"the socket cannot be made: {reason}; set 'socket' to another path"])
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Rename what is no socket and has taken the place of ours, never deleting it; return its new path."""
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            return None
+        aside = path.with_name(time.strftime(f"{path.name}.aside-%Y%m%dT%H%M%S"))
+        path.rename(aside)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _cannot_be_made(path, error) from error
+    return aside
 
 
 def _remove_dead_socket(path: Path) -> None:

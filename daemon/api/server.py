@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 import time
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from daemon.lifecycle import Worker
 
 if TYPE_CHECKING:
     import socket
+    from concurrent.futures import Future
     from pathlib import Path
 
     from starlette.applications import Starlette
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
     from daemon.api.listening import Listener
     from daemon.api.switch import Switch
 
+log = logging.getLogger(__name__)
+
 START_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+"""How often the socket is looked at: somebody may have removed it, as cleaners of temporary files do."""
 UNIX_CONNECTIONS = 1024
 TCP_CONNECTIONS = 128
 """Anybody may open one: they are counted apart from those of the Unix socket, so that they keep nobody from it."""
@@ -51,8 +58,25 @@ class Certificate:
             raise ConfigError("the configuration", [problem]) from error
 
 
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn's server, which can go over to another socket while connections of the first one go on."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)
+
+    async def go_over(self, listening: socket.socket) -> None:
+        """Accept connections from `listening`, and no longer from the sockets before it, which are closed."""
+        before = self.servers
+        await super().startup(sockets=[listening])
+        for server in before:
+            server.close()
+
+
 class Server:
-    """HTTP where `listener` listens; with a certificate, over TLS."""
+    """HTTP where `listener` listens; with a certificate, over TLS. Where its socket is taken away, it listens again."""
 
     def __init__(
         self,
@@ -67,7 +91,7 @@ class Server:
         self._listener = listener
         self._certificate = certificate
         self._app = app
-        self._server = uvicorn.Server(
+        self._server = _Uvicorn(
             uvicorn.Config(
                 app,
                 http=Connection,
@@ -83,8 +107,10 @@ class Server:
             )
         )
         self._max_connections = max_connections
-        self._socket: socket.socket | None = None
+        self._socket: BoundedSocket | None = None
         self._worker = Worker(name, self._serve)
+        self._look_at = 0.0
+        self._going_over: Future[None] | None = None
 
     def start(self) -> None:
         """Open the socket; ConfigError when it cannot be, with the key to change."""
@@ -109,6 +135,31 @@ class Server:
 
     def check(self) -> None:
         self._worker.check()
+        now = time.monotonic()
+        if self._socket is not None and now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._listen_again(self._socket)
+
+    def _listen_again(self, before: BoundedSocket) -> None:
+        """Go over to another socket where clients cannot reach this one any more; never waits for the server to have done so."""
+        if self._going_over is not None:
+            if not self._going_over.done():
+                return
+            self._going_over.result()
+            self._going_over = None
+        try:
+            listening = self._listener.reopen()
+        except ConfigError as error:
+            log.warning(
+                "lookaliked cannot listen for commands and keeps trying: %s: %s",
+                error.source,
+                "; ".join(error.problems),
+            )
+            return
+        if listening is None or self._server.loop is None:
+            return
+        self._socket = BoundedSocket(listening, self._max_connections, before=before)
+        self._going_over = asyncio.run_coroutine_threadsafe(self._server.go_over(self._socket), self._server.loop)
 
     def _serve(self) -> None:
         assert self._socket is not None  # noqa: S101 - for the type checker

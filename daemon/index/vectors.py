@@ -69,6 +69,8 @@ CLOSED_CHANNEL = "closed channel"
 """What a call says whose connection pymilvus has meanwhile replaced for another thread."""
 NO_SPACE = re.compile(os.strerror(errno.ENOSPC), re.IGNORECASE)
 """A server written in Go says it in lower case."""
+NO_FILE = re.compile(os.strerror(errno.ENOENT), re.IGNORECASE)
+"""Faiss says it without a number when somebody has removed the files; the daemon then starts the server again."""
 SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\]")
 """How Milvus Lite says that the system, and not the request, is in its way: a disk, a permission, descriptors or memory."""
 
@@ -444,8 +446,10 @@ def _reason_to_wait(error: Any) -> str | None:
         return "has its collections not ready yet"
     if NO_SPACE.search(error.message):
         return "cannot be written now: no space is left on its disk"
-    if trouble := SYSTEM_ERROR.search(error.message):
-        return f"cannot use its files now: {os.strerror(int(trouble[1])).lower()}"
+    trouble = SYSTEM_ERROR.search(error.message)
+    if trouble or NO_FILE.search(error.message):
+        number = int(trouble[1]) if trouble else errno.ENOENT
+        return f"cannot use its files now: {os.strerror(number).lower()}"
     if error.retriable:
         return f"cannot do it now: {error.message.strip().partition(chr(10))[0]}"
     return None

@@ -1,4 +1,4 @@
-"""A flood of the same log line is its first few, and then one line with a count for as long as it lasts."""
+"""Keep the log readable: a line that repeats is written once a minute, and a flood of similar lines as its first few and a count."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 FIRST = 5
-"""Lines of a kind that go out as they are."""
+"""Warnings of a kind, each with another text, that go out as they are."""
 WINDOW_SECONDS = 60.0
 MOST_KINDS = 256
 """Kinds of lines that are known at a time; of more, those that were not heard of for longest are forgotten."""
@@ -27,14 +27,17 @@ class _Kind:
     passed: int = 0
     held: int = 0
     last: logging.LogRecord | None = None
+    told: dict[str, float] = field(default_factory=dict)
+    """When each text was last written, by itself or with a count."""
 
 
 class Floods:
     """Says which log lines are written, and sums up those that are not.
 
-    Alike are warnings and errors of one logger, level and wording, whatever they are about; of files that are not indexed also of
-    one kind of failure. Of each kind the first few pass; more of them within the window are held, and counted in one line at its
-    end. While a flood goes on, that is one line for each window. Not safe for threads.
+    A line passes once in a window; the numbers in it make no difference. Warnings and errors of one logger, level and wording are
+    of one kind, whatever they are about; for files that are not indexed the kind of failure counts too. The first few texts of
+    a kind pass. The lines that are held are counted in one line at the end of the window, so a flood that goes on costs one line
+    for each window. Debug lines always pass: whoever asks for them wants every step. Not safe for threads.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Floods:
 
     def passing(self, record: logging.LogRecord) -> list[logging.LogRecord]:
         """Return what is to be written now that this line has come: most often the line."""
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.INFO:
             return [record]
         told = self.ended()
-        now, likeness = self._clock(), _likeness(record)
+        now, text = self._clock(), _text(record)
+        is_warning = record.levelno >= logging.WARNING
+        likeness = _likeness(record, "" if is_warning else text)
         if likeness not in self._kinds:
             told += self._make_room()
             self._kinds[likeness] = _Kind(now)
@@ -64,8 +69,10 @@ class Floods:
         kind = self._kinds[likeness]
         if now - kind.since >= self._window:
             kind.since, kind.passed = now, 0
-        if kind.passed < self._first:
+            kind.told = {text: at for text, at in kind.told.items() if now - at < self._window}
+        if text not in kind.told and kind.passed < (self._first if is_warning else 1):
             kind.passed += 1
+            kind.told[text] = now
             return [*told, record]
         kind.held, kind.last = kind.held + 1, record
         return told
@@ -93,8 +100,9 @@ class Floods:
         assert kind.last is not None  # noqa: S101 - for the type checker: something is held
         now = self._clock()
         told = _counted(kind.last, kind.held, now - kind.since)
-        # None passes in the window that begins now: the flood may go on.
+        # None of them passes in the window that begins now: the flood may go on.
         kind.since, kind.held, kind.last = now, 0, None
+        kind.told = dict.fromkeys(kind.told, now)
         return told
 
 
@@ -150,9 +158,15 @@ class FloodHandler(logging.Handler):
             self._target.handle(record)
 
 
-def _likeness(record: logging.LogRecord) -> Hashable:
+def _text(record: logging.LogRecord) -> str:
+    """Return what a line says but for its numbers: "in 4 s" and "in 8 s" are the same message, `4.jpg` and `8.jpg` are not."""
+    given = record.args if isinstance(record.args, tuple) else (record.args,)
+    return "\0".join([str(record.msg), *(str(one) for one in given if not isinstance(one, int | float))])
+
+
+def _likeness(record: logging.LogRecord, text: str) -> Hashable:
     error = record.exc_info[0] if record.exc_info else None
-    return record.name, record.levelno, record.msg, getattr(record, "kind", None), error
+    return record.name, record.levelno, record.msg, getattr(record, "kind", None), error, text
 
 
 def _counted(last: logging.LogRecord, count: int, seconds: float) -> logging.LogRecord:

@@ -238,7 +238,7 @@ def test_a_second_daemon_says_so_in_one_sentence_and_leaves_the_first_alone(at_r
     second = at_rest.daemon("run", at_rest.folder)
     assert second.returncode == 1
     (line,) = second.stderr.decode().strip().splitlines()
-    assert "already works on" in line
+    assert f"{at_rest.data_dir} is locked by process {at_rest.process.pid} (lookaliked run {at_rest.folder}" in line
     assert at_rest.status()["state"] == "up to date"
 
 

@@ -8,7 +8,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from daemon.doctor.finding import Finding, ok, problem, warning
-from daemon.doctor.processes import lock_holder
+from daemon.holder import lock_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

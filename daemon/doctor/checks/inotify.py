@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from daemon.doctor.amounts import count
 from daemon.doctor.finding import Finding, note, ok, problem, warning
-from daemon.doctor.processes import inotify_of, lock_holder
+from daemon.doctor.processes import inotify_of
+from daemon.holder import lock_holder
 from daemon.watch.mounts import is_remote
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from daemon.doctor.finding import Finding, note, ok, problem, warning
-from daemon.doctor.processes import command_of, lock_holder, written_pid
+from daemon.holder import command_of, lock_holder, written_pid
 from daemon.index.embedded import ProcessIdentity
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from daemon.doctor.census import taken
 from daemon.doctor.checks import clock
 from daemon.doctor.context import assembled
 from daemon.doctor.machine import Machine
-from daemon.doctor.processes import lock_holder
 from daemon.doctor.users import User
+from daemon.holder import lock_holder
 from daemon.index.embedded import DataLock, ProcessIdentity
 
 if TYPE_CHECKING:

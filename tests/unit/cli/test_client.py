@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from cli.client import Client, Query
 from cli.errors import CliError, DaemonUnreachable, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.unit.cli.conftest import FakeDaemon, Lookalike
@@ -162,6 +165,46 @@ def test_a_missing_daemon_is_exit_code_69(lookalike: Lookalike, photo: Path) -> 
         assert (done.returncode, done.stdout) == (69, b"")
         assert done.stderr.startswith(b"lookaliked is not running (nothing listens on /")
         assert done.stderr.count(b"\n") == 1
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock on the data directory of whoever has `tmp_path` for XDG_DATA_HOME, and answers nobody."""
+    script = tmp_path / "lookaliked"
+    script.write_text(
+        "import sys; from pathlib import Path; from daemon.index.embedded import DataLock\n"
+        "lock = DataLock(Path(sys.argv[2])); lock.acquire(); print(flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, str(script), "run", str(tmp_path / "lookalike")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        yield process
+        process.communicate()
+
+
+def test_when_nothing_answers_each_command_names_the_process_that_holds_the_lock(
+    lookalike: Lookalike, photo: Path, tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
+    named = f"{tmp_path}/lookalike is locked by process {holder.pid} (lookaliked run {tmp_path}/lookalike)"
+    for arguments in (["status"], ["search", "photo.jpg"], ["sync"], ["failures"], ["export", "-"], ["reload"]):
+        done = lookalike(*arguments, XDG_DATA_HOME=str(tmp_path))
+        assert done.returncode == 69
+        assert done.stderr.decode().startswith(f"lookaliked does not answer: nothing listens on {lookalike.socket}")
+        assert named in done.stderr.decode()
+        assert done.stderr.count(b"\n") == 1
+    assert named in lookalike("status", LOOKALIKE_DATA_DIR=str(tmp_path / "lookalike")).stderr.decode()
+    with listen(lookalike.socket):
+        done = lookalike("status", LOOKALIKE_TIMEOUT="0.05", XDG_DATA_HOME=str(tmp_path))
+    assert done.stderr.decode().startswith("lookaliked did not answer within 0.05 seconds")
+    assert named in done.stderr.decode()
+
+
+def test_a_lock_file_that_nobody_holds_is_no_daemon(lookalike: Lookalike, tmp_path: Path) -> None:
+    (tmp_path / "lookalike").mkdir()
+    (tmp_path / "lookalike" / "lock").write_text("1\n")
+    done = lookalike("status", XDG_DATA_HOME=str(tmp_path))
+    assert done.stderr.startswith(b"lookaliked is not running (nothing listens on ")
 
 
 def test_a_hanging_daemon_is_exit_code_69(lookalike: Lookalike) -> None:

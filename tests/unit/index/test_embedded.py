@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
+import logging
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +35,7 @@ from daemon.index.embedded import (
     make_directory,
     wait_until,
 )
+from daemon.logs.floods import FloodHandler, Floods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,7 +324,8 @@ def test_a_file_in_the_place_of_a_directory_is_one_sentence(tmp_path: Path) -> N
 def test_a_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
     first, second = DataLock(tmp_path / "data"), DataLock(tmp_path / "data")
     first.acquire()
-    with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}\) already works on .*data; stop it"):
+    holder = rf"data is locked by process {os.getpid()} \(.*pytest.*\)\. Stop that process"
+    with pytest.raises(AlreadyRunning, match=holder):
         second.acquire()
     first.release()
     first.release()
@@ -419,3 +425,33 @@ def test_the_launcher_says_what_it_cannot_execute() -> None:
     done = run_launcher(str(os.getpid()), "/nowhere/server")
     assert done.returncode == child.EXIT_CANNOT_EXECUTE
     assert done.stderr == "/nowhere/server cannot be executed: No such file or directory\n"
+
+
+def test_an_outage_of_minutes_costs_a_line_a_minute(tmp_path: Path, clock: Clock) -> None:
+    """The store cannot be started for ten minutes; with a count in the line, one that stands for several may come sooner."""
+    written: list[tuple[float, str]] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append((clock.now, re.sub(r"\d+", "#", record.getMessage())))
+
+    handler = FloodHandler(Kept(), Floods(clock))
+    server = Sleeper(tmp_path / "data", tmp_path / "run", clock=clock)
+    logging.getLogger("daemon.index").addHandler(handler)
+    try:
+        server.start()
+        shutil.rmtree(tmp_path / "run")
+        (tmp_path / "run").write_text("in the way")
+        kill(server)
+        began = clock.now
+        while clock.now < began + 600:
+            server.check()
+            clock.now += 0.2
+    finally:
+        logging.getLogger("daemon.index").removeHandler(handler)
+        server.stop()
+    assert any("cannot be started again" in text for _, text in written)
+    for text in {text for _, text in written if "more in the last" not in text}:
+        times = [at for at, one in written if one == text]
+        assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(times)), text
+    assert len(written) <= 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -87,10 +88,32 @@ def test_after_a_window_without_any_the_first_pass_again(floods: Floods, clock: 
     assert said(floods.passing(failure("/later"))) == ["/later is not indexed"]
 
 
-def test_few_lines_now_and_then_are_never_held(floods: Floods, clock: Clock) -> None:
+def test_a_line_that_comes_now_and_then_passes_once_in_a_window(floods: Floods, clock: Clock) -> None:
+    """Whenever it comes, and whatever else of its kind does: two lines without a count lie a window apart."""
+    written: dict[str, list[float]] = {}
+    for second in range(0, 600, 7):
+        clock.now = 1000.0 + second
+        for record in floods.passing(failure("/a" if second % 3 else "/b")):
+            if "more in the last" not in record.getMessage():
+                written.setdefault(record.getMessage(), []).append(clock.now)
+    assert len(written) == 2
+    for times in written.values():
+        assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_line_that_comes_less_often_than_once_in_a_window_is_never_held(floods: Floods, clock: Clock) -> None:
     for _ in range(20):
         assert len(floods.passing(failure("/a"))) == 1
-        clock.now += 31
+        clock.now += 61
+
+
+def test_lines_that_differ_only_in_their_numbers_are_the_same_line(floods: Floods) -> None:
+    def retry(seconds: float) -> logging.LogRecord:
+        return logging.LogRecord("t", logging.WARNING, __file__, 1, "it is tried again in %.0f s", (seconds,), None)
+
+    assert len(floods.passing(retry(1))) == 1
+    assert [floods.passing(retry(seconds)) for seconds in (2.0, 4.0, 8.0)] == [[], [], []]
+    assert said(floods.rest()) == ["3 more in the last 0 s like: it is tried again in 8 s"]
 
 
 def test_another_kind_level_or_wording_is_no_part_of_a_flood(floods: Floods) -> None:
@@ -102,8 +125,16 @@ def test_another_kind_level_or_wording_is_no_part_of_a_flood(floods: Floods) -> 
     assert floods.passing(other)[-1] is other
 
 
-def test_information_is_never_held(floods: Floods) -> None:
-    assert all(floods.passing(failure(f"/{n}", level=logging.INFO)) for n in range(100))
+def test_information_passes_whatever_it_is_about_and_repeats_once_in_a_window(floods: Floods, clock: Clock) -> None:
+    assert all(floods.passing(failure(f"/{n}", level=logging.INFO)) for n in range(3))
+    assert [floods.passing(failure("/2", level=logging.INFO)) for _ in range(9)] == [[]] * 9
+    clock.now += 60
+    (line,) = floods.ended()
+    assert (line.levelno, line.getMessage()) == (logging.INFO, "9 more in the last 60 s like: /2 is not indexed")
+
+
+def test_what_is_told_for_debugging_is_never_held(floods: Floods) -> None:
+    assert all(floods.passing(failure("/a", level=logging.DEBUG)) for _ in range(100))
 
 
 def test_of_more_kinds_than_are_known_none_loses_its_count(floods: Floods) -> None:

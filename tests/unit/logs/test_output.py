@@ -87,7 +87,7 @@ def test_where_no_journal_listens_lines_have_their_priority_before_them(console:
 def test_beginning_again_loses_nothing_that_is_held(console: Console) -> None:
     output.begin("json", console)
     for n in range(9):
-        logging.getLogger("t").warning("failure %d", n)
+        logging.getLogger("t").warning("failure of %s", f"{n}.jpg")
     output.begin("text", console)
     assert said(console).count("\n") == 6
     assert "4 more" in said(console)
