@@ -13,11 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from daemon.errors import AlreadyRunning, ConfigError, StoreUnavailable
+from daemon.holder import command_of
 from daemon.index import child
 from daemon.index.embedded import (
     LOG_ROTATE_BYTES,
@@ -39,7 +41,6 @@ from daemon.logs.floods import FloodHandler, Floods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 DAMAGED = 65
@@ -324,7 +325,8 @@ def test_a_file_in_the_place_of_a_directory_is_one_sentence(tmp_path: Path) -> N
 def test_a_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
     first, second = DataLock(tmp_path / "data"), DataLock(tmp_path / "data")
     first.acquire()
-    holder = rf"data is locked by process {os.getpid()} \(.*pytest.*\)\. Stop that process"
+    command = re.escape(command_of(os.getpid(), Path("/proc")))
+    holder = rf"data is locked by process {os.getpid()} \({command}\)\. Stop that process"
     with pytest.raises(AlreadyRunning, match=holder):
         second.acquire()
     first.release()
@@ -450,6 +452,7 @@ def test_an_outage_of_minutes_costs_a_line_a_minute(tmp_path: Path, clock: Clock
     finally:
         logging.getLogger("daemon.index").removeHandler(handler)
         server.stop()
+        handler.close()
     assert any("cannot be started again" in text for _, text in written)
     for text in {text for _, text in written if "more in the last" not in text}:
         times = [at for at, one in written if one == text]
