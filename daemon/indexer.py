@@ -860,7 +860,15 @@ class Indexer:
             # It may have come back there after the look, and have found itself still recorded.
             self._pending.put(change.moved_from, Hint.GONE, since=task.since)
         self._territory.noticed([task.path])
-        if (hint := self._overtaken(task, change)) is not None:
+        try:
+            hint = self._overtaken(task, change)
+        # The net, as in _in_parts: the change is written, and a later walk compares it with the disk.
+        except BaseException as error:  # noqa: BLE001
+            if not isinstance(change, Fail):
+                # A failure has said so already.
+                self._internal(task, LOOKED_AT, error)
+            hint = None
+        if hint is not None:
             self._pending.later(task.path, CHANGED_SECONDS, hint)
         else:
             self._pending.done(task.path)

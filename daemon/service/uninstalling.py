@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Contents = tuple[Path, list[str]]
 
-OF_THE_INDEX = ("lock", "*.pid", "valkey", "milvus", "*.damaged-*", "logs", "models")
+OF_THE_INDEX = ("lock", "*.pid", "valkey", "milvus", "*.damaged-*", "in_hand", "logs", "models")
 OF_THE_CACHE = ("models",)
 """What lookaliked makes in its directories."""
 SHOWN = 3

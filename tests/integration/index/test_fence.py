@@ -16,7 +16,7 @@ from daemon.changes import Remembered
 from daemon.config import Config
 from daemon.errors import LibraryInUse, StoreUnavailable
 from daemon.index.audit import Audit, Place
-from daemon.index.mappings import Bind, Fail, Mappings, Remove
+from daemon.index.mappings import Bind, Exclude, Fail, Mappings, Remove
 from daemon.index.vectors import Row, Vectors
 from daemon.life import _build_index
 
@@ -48,6 +48,7 @@ def filled(index: Index, photos: Any) -> Index:
     """A library with something for each change to change: a photo, a failure, an intent, a folder."""
     index.commit([photos.add(KNOWN, "known"), photos.add(LOST, "lost"), Fail("/p/failed.jpg", "empty", "1 2 3 4")])
     index.mappings.apply([Remove(LOST)], [])
+    index.mappings.apply([photos.add("/p/hidden.jpg", "hidden").add, Exclude("/p/hidden.jpg")], [])
     index.mappings.remember("/q", Remembered())
     return index
 
@@ -77,6 +78,7 @@ def writing(index: Index, photos: Any) -> dict[str, list[Callable[[Mappings], ob
         Bind("/p/copy.jpg", photos.stat(), photo),
         Remove(KNOWN),
         Fail("/p/copy.jpg", "broken", "1 2 3 4"),
+        Exclude("/p/new.jpg"),
     ]
     return {
         "establish": [lambda mappings: mappings.establish()],
@@ -91,6 +93,8 @@ def writing(index: Index, photos: Any) -> dict[str, list[Callable[[Mappings], ob
         "settle_intents": [lambda mappings: mappings.settle_intents([12])],
         "apply": [lambda mappings, change=change: mappings.apply([change], [name]) for change in changes],  # type: ignore[misc]
         "forget": [lambda mappings: mappings.forget([lost], [name])],
+        "forget_folders": [lambda mappings: mappings.forget_folders(["/q"])],
+        "date_aside": [lambda mappings: mappings.date_aside(1.0)],
         "forget_collection": [lambda mappings: mappings.forget_collection(name)],
     }
 
@@ -126,6 +130,9 @@ def reading(index: Index, photos: Any) -> dict[str, Callable[[Mappings], object]
         "strays": (name,),
         "known": ([photo],),
         "intents": (),
+        "photos_below": (["/p"],),
+        "failed_paths": (),
+        "aside": (),
     }
     return {
         method: lambda mappings, method=method, given=given: getattr(mappings, method)(*given)  # type: ignore[misc]

@@ -195,7 +195,7 @@ def test_walks_in_between_leave_what_was_decided_of_missing_files(
         monkeypatch.undo()
         moved.settle()
         assert (moved.watcher.folders[0].state, moved.watcher.folders[0].held) == ("kept", 1)
-        assert moved.index.mappings.remembered()[str(tmp_path / "there")].kept == 1
+        assert moved.index.mappings.remembered()[str(tmp_path / "there")].forgiven == 1
 
 
 def test_a_walk_that_an_outage_cuts_short_leaves_what_was_decided_of_missing_files(
