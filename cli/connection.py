@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cli.errors import DaemonUnreachable
 from daemon.holder import locked_by
-from daemon.paths import SOCKET_PATH_BYTES, asked_data_dir
+from daemon.paths import SOCKET_PATH_BYTES, NoHomeDirectory, asked_data_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +131,7 @@ def _naming_holder(sentence: str) -> str:
 
 def _holder() -> str:
     """Return which process works on the data directory of this user, empty where none does."""
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, NoHomeDirectory):
         # Without a home there is no usual place.
         data_dir = asked_data_dir()
         if told := locked_by(data_dir):

@@ -143,13 +143,15 @@ class Status:
         return f"{state}: {done:,} of {done + pending:,}"
 
     def answer(self) -> schema.StatusAnswer:
+        # The state comes before the counts: "up to date" then speaks of the counts that stand beside it.
+        state, reasons = self._state(), self.reasons()
         self.refresh()
         folders = [self._folder(folder) for folder in self._watcher.folders]
         passes = [folder.last for folder in self._watcher.folders if folder.last]
         return schema.StatusAnswer(
             version=daemon.__version__,
-            state=self._state(),
-            reasons=self.reasons(),
+            state=state,
+            reasons=reasons,
             uptime_seconds=round(time.monotonic() - self._started, 1),
             library=self._library,
             data_dir=self._data_dir,

@@ -26,6 +26,7 @@ NEEDS_NO_HOME = {
     "sync",
     "verify",
     "failures",
+    "forget",
     "deletions",
     "reload",
     "export",
