@@ -106,7 +106,10 @@ class Daemon:
         self._switch: Switch | None = None
 
     def start(self) -> None:
-        """Return when events are watched and queries answered; the first walk is under way then."""
+        """Return when events are watched and queries answered; the first walk is under way then.
+
+        A signal to end cuts the start short: `run` then returns at once.
+        """
         settings = self._settings
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # nohup asks that the end of the terminal be ignored, and a script's `&` asks the same of Ctrl-C.
@@ -119,9 +122,15 @@ class Daemon:
         self._start_decoders(settings)
         self._manager.status("starting: making the models ready", at_once=True)
         models = _prepare(settings, self._catalogue)
+        if self._is_to_end():
+            return
         live = _load(models, settings)
+        if self._is_to_end():
+            return
         self._manager.status("starting: opening the stores", at_once=True)
         self._redis, self._milvus = self._start_stores()
+        if self._is_to_end():
+            return
         self._built = self._start_parts(settings, models, live)
         self._start_servers(self._built.application)
         log.info(
@@ -133,6 +142,13 @@ class Daemon:
         for folder in settings.folders:
             log.info("watching %s", folder.path, extra={"path": str(folder.path)})
         self._manager.ready()
+
+    def _is_to_end(self) -> bool:
+        """Whether a signal that ends the daemon waits to be handled."""
+        waiting = [self._signals.get() for _ in range(self._signals.qsize())]
+        for number in waiting:
+            self._signals.put(number)
+        return any(number != signal.SIGHUP or not self._is_service for number in waiting)
 
     def run(self, *, once: bool) -> None:
         """Wait for a signal, look after the services, and show progress; with `once`, return when the index is up to date."""

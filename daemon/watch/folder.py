@@ -109,6 +109,8 @@ class WatchedFolder:
     """Sentences on how well the folder can be watched, from the last walk of all of it."""
     remembered: Remembered | None = None
     """The facts that outlive the process as they were last written; None until they were read."""
+    shrinking: tuple[Hold, ...] = ()
+    """Its holds when they were last compared with those that are written down."""
     granted: int = 0
     """How much of `remembered.kept` was decided elsewhere since the start, and not met by a walk."""
     polled_below: str = ""
@@ -184,7 +186,7 @@ def polled_part(folder: str, found: Mapping[str, str]) -> str:
             "network file systems that are mounted in it raise no events for changes made elsewhere, so they are polled"
         )
     files = [top for top, _ in tops if os.path.isfile(top)]
-    return f"{files[0]} is a file that is mounted there, which raises no events, so it is polled" if files else ""
+    return f"{files[0]} is a mounted file, which raises no events, so the folder is polled" if files else ""
 
 
 def unusable(path: str) -> tuple[str, str] | None:

@@ -232,7 +232,7 @@ class Watcher:
             return False
         reachable = folder.is_reachable(path)
         if not reachable and not folder.is_unverified(path):
-            # Another volume is there than at the last walk. It is asked again once a walk has judged that.
+            # Another volume is there than at the last walk. The path is looked at again once a walk has judged that.
             self._unjudged.append(path)
         return reachable
 
@@ -446,8 +446,10 @@ class Watcher:
         folder.view = replace(view_of(folder.view, remembered.holds), allowance=remembered.kept)
 
     def _save(self, folder: WatchedFolder) -> None:
-        """Write down holds that have become smaller since; later, where the store is away."""
-        if folder.remembered is not None and folder.remembered.holds != folder.view.holds:
+        """Write down holds that have become smaller, once they have stopped changing; later, where the store is away."""
+        is_changing = folder.shrinking is not folder.view.holds
+        folder.shrinking = folder.view.holds
+        if not is_changing and folder.remembered is not None and folder.remembered.holds != folder.view.holds:
             with contextlib.suppress(StoreUnavailable):
                 self._write(folder, self._recall(folder))
 

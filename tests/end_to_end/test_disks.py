@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASKED_EXAMPLES = os.environ.get("LOOKALIKE_DISK_EXAMPLES")
-EXAMPLES = int(ASKED_EXAMPLES or 5)
+EXAMPLES = int(ASKED_EXAMPLES or 2)
 STEPS_AN_EXAMPLE = 8
 SECONDS_AN_EXAMPLE = 60
 
@@ -264,10 +264,9 @@ def test_a_hold_outlives_a_restart(away: World, restart: Callable[[World], None]
     assert len(away.model.asked) == 5
 
 
-@RESTARTS
-def test_what_was_rejected_is_kept_and_nobody_is_asked_again(away: World, restart: Callable[[World], None]) -> None:
+def test_what_was_rejected_is_kept_and_nobody_is_asked_again(away: World) -> None:
     away.reject()
-    restart(away)
+    kill_and_restart(away)
     away.agree()
     assert len(away.model.kept) == 2
     # What goes away after that is asked for.
@@ -288,11 +287,10 @@ def test_a_rejection_is_used_up_when_its_disk_is_back(away: World) -> None:
     assert len(away.model.asked) == 2
 
 
-@RESTARTS
-def test_what_was_approved_is_gone_and_comes_back_with_its_disk(away: World, restart: Callable[[World], None]) -> None:
+def test_what_was_approved_is_gone_and_comes_back_with_its_disk(away: World) -> None:
     """The daemon is ended right after its answer."""
     away.approve()
-    restart(away)
+    kill_and_restart(away)
     away.agree()
     assert not away.model.held
     disk = away.folder / "disk"
@@ -303,13 +301,12 @@ def test_what_was_approved_is_gone_and_comes_back_with_its_disk(away: World, res
     assert away.model.asked == {f"{disk}/green.jpg", f"{disk}/trip/green.jpg"}
 
 
-@RESTARTS
-def test_what_was_approved_of_a_missing_folder_is_gone(world: World, restart: Callable[[World], None]) -> None:
+def test_what_was_approved_of_a_missing_folder_is_gone(world: World) -> None:
     world.agree()
     world.rename_away(world.folder)
     world.agree()
     world.approve()
-    restart(world)
+    kill_and_restart(world)
     world.agree()
     assert not world.model.known
     world.rename_back()

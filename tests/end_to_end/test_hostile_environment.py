@@ -84,6 +84,7 @@ def hostile(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.needs_root("only root may read the environment of a process that must not be dumped")
 def test_a_daemon_takes_nothing_up_that_was_not_meant_for_it(
     lookalike: Any, photos: Any, hostile: dict[str, str], tmp_path: Path
 ) -> None:

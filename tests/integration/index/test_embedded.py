@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -126,7 +127,11 @@ def check_until(server: EmbeddedServer, condition: Callable[[], bool]) -> None:
 
 def tcp_listeners(pid: int) -> set[str]:
     """Return the inodes of the process's sockets that are in the tables of TCP sockets."""
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    links: list[str] = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        # One that has been closed since is no listener.
+        with contextlib.suppress(FileNotFoundError):
+            links.append(str(link.readlink()))
     own = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:[")}
     tables = [Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     return own & {line.split()[9] for table in tables for line in table}

@@ -97,7 +97,7 @@ def test_a_file_that_is_mounted_at_another_place_is_polled_and_the_note_says_so(
     with watch_kit.bound(scene.folder / "sub/a.jpg", scene.folder / "b.jpg"):
         folder = scene.start(poll=0.2)
         scene.settle()
-        assert "b.jpg is a file that is mounted there" in folder.note
+        assert "b.jpg is a mounted file" in folder.note
         (scene.folder / "sub/a.jpg").write_text("something else")
         scene.settle()
         scene.stop()
