@@ -511,7 +511,7 @@ class Daemon:
         )
         if finished and self._reporter.worth_telling:
             answer = built.status.answer()
-            failures = f"; {answer.failures} could not be read (see lookalike status)" if answer.failures else ""
+            failures = f"; {answer.failures} could not be read (see lookalike failures)" if answer.failures else ""
             log.info("up to date: %s in %s%s", count(answer.photos, "photo"), count(answer.files, "file"), failures)
         self._tell_manager(built, finished=finished)
         return finished
