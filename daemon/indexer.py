@@ -711,7 +711,7 @@ class Indexer:
         assert task.photo is not None  # noqa: S101 - for the type checker
         task.inputs = {}
         if not vectors and not errors:
-            # What it lacked has been replaced meanwhile.
+            # The models that it lacked a vector of have been replaced meanwhile.
             return _Wait(0.0)
         if not vectors:
             error = next(iter(errors.values()))

@@ -52,7 +52,7 @@ class Outages:
             begins = not self._now.reason
             self._now = Outage(error.store, str(error), self._now.count + begins)
         if begins:
-            log.warning("%s; what is owed is kept until it is back", error, extra={"store": error.store})
+            log.warning("%s; pending work is kept until it is back", error, extra={"store": error.store})
 
     @contextlib.contextmanager
     def recovery(self) -> Iterator[None]:

@@ -123,11 +123,6 @@ class Pending:
             self._queue(path, entry)
             self._changed.notify()
 
-    def wait_below(self, count: int, stop: threading.Event) -> None:
-        """Wait until fewer than `count` paths are pending, or `stop` is set."""
-        while len(self._entries) >= count and not stop.wait(0.05):
-            pass
-
     def close(self) -> None:
         """Hand out nothing any more."""
         with self._changed:

@@ -202,7 +202,7 @@ class Comparison:
             self.recorded_on[_top(path, mounts)] -= 1
 
     def unchanged_on(self, tops: Collection[str]) -> dict[str, int]:
-        """Return how many files are there as they were recorded, by the mount points that the comparison was told about."""
+        """Return how many files are there as they were recorded, by the mount points that were given to `compare`."""
         missing = collections.Counter(_top(path, tops) for path in self.missing)
         return {top: self.recorded_on[top] - self.changed_on[top] - missing[top] for top in tops}
 

@@ -121,7 +121,7 @@ class Watcher:
     def start(self) -> None:
         self._mount_table.open()
         for folder in self.folders:
-            # A store that is away is asked again by the first walk.
+            # The first walk asks again a store that is away now.
             with contextlib.suppress(StoreUnavailable):
                 self._recall(folder)
             self._arm(folder)
@@ -549,7 +549,7 @@ class Watcher:
         self._pending.put_all(paths, hint)
 
     def _exclude_by_name(self, folder: WatchedFolder) -> None:
-        """Queue what the names in its path exclude of a folder that is away: its disk need not be asked."""
+        """Queue what the names in its path exclude of a folder that is away: that takes no look at its disk."""
         recorded = (os.fsdecode(raw) for raw, _ in self._recording.below(folder.path))
         ignored = (path for path in recorded if not self._filters.admits(_relative(folder, path)))
         while paths := list(itertools.islice(ignored, CHUNK)):

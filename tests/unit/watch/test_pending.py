@@ -265,22 +265,6 @@ def test_whoever_waits_is_woken_by_what_comes() -> None:
     assert got == ["a"]
 
 
-def test_whoever_waits_for_room_gets_it_or_is_stopped(pending: Pending) -> None:
-    stop = threading.Event()
-    pending.wait_below(1, stop)
-    pending.put("a", Hint.FOUND)
-    taken(pending)
-    waiting = threading.Thread(target=pending.wait_below, args=(1, stop))
-    waiting.start()
-    assert waiting.is_alive()
-    pending.done("a")
-    waiting.join(30)
-    assert not waiting.is_alive()
-    pending.put("b", Hint.FOUND)
-    stop.set()
-    pending.wait_below(1, stop)
-
-
 def test_no_more_are_handed_out_than_asked_for(pending: Pending) -> None:
     pending.put_all([str(n) for n in range(10)], Hint.FOUND)
     assert len(taken(pending, 4)) == 4
