@@ -1,5 +1,6 @@
 """lookalike deletions."""
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +11,14 @@ from cli import output
 from cli.client import Client, Reply
 from cli.commands.group import ListingGroup
 from cli.commands.options import AsJson, Null, Socket, TimeoutSeconds, connect, path_separator
+from cli.errors import RefusedError
 from cli.library import library_path
 from cli.report.deletions import deletion_lines
 from cli.report.text import count, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cli.answers import DecisionAnswer, DeletionsAnswer
 
 HELP = """
@@ -92,7 +96,8 @@ def approve(
 ) -> None:
     with connect(socket, timeout_seconds) as client:
         for name in _folders(client, folder, every=every, as_json=as_json):
-            _show(client.approve_deletions(name), "taken out of the index", as_json=as_json)
+            with _tolerating_nothing_held(tolerated=every):
+                _show(client.approve_deletions(name), "taken out of the index", as_json=as_json)
 
 
 @app.command("reject", help=_REJECT_HELP)
@@ -106,7 +111,8 @@ def reject(
 ) -> None:
     with connect(socket, timeout_seconds) as client:
         for name in _folders(client, folder, every=every, as_json=as_json):
-            _show(client.reject_deletions(name), "kept in the index until they are back", as_json=as_json)
+            with _tolerating_nothing_held(tolerated=every):
+                _show(client.reject_deletions(name), "kept in the index until they are back", as_json=as_json)
 
 
 def _folders(client: Client, folder: str | None, *, every: bool, as_json: bool) -> list[str]:
@@ -121,6 +127,17 @@ def _folders(client: Client, folder: str | None, *, every: bool, as_json: bool) 
     elif not waiting:
         output.notice("No deletions are held.")
     return waiting
+
+
+@contextlib.contextmanager
+def _tolerating_nothing_held(*, tolerated: bool) -> "Iterator[None]":
+    """Where all folders are decided on, only say that one has nothing to decide: its disk came back, or it was approved before."""
+    try:
+        yield
+    except RefusedError as error:
+        if not tolerated or error.code != "not_held":
+            raise
+        output.notice(str(error))
 
 
 def _show(reply: "Reply[DecisionAnswer]", outcome: str, *, as_json: bool) -> None:

@@ -80,15 +80,13 @@ class Upkeep:
         """Have what is held of the folder at `path` deleted from the index."""
         folder = self._held_folder(path)
         held = self._held(folder, EXAMPLES)
-        self._watcher.approve(folder)
-        return schema.DecisionAnswer(folder=held, files=held.files)
+        return schema.DecisionAnswer(folder=held, files=self._watcher.approve(folder))
 
     def reject(self, path: str) -> schema.DecisionAnswer:
         """Have what is held of the folder at `path` kept in the index until it is back."""
         folder = self._held_folder(path)
-        self._watcher.reject(folder)
-        held = self._held(folder, EXAMPLES)
-        return schema.DecisionAnswer(folder=held, files=held.files)
+        files = self._watcher.reject(folder)
+        return schema.DecisionAnswer(folder=self._held(folder, EXAMPLES), files=files)
 
     def free_model(self, model: str) -> schema.RemovedModelAnswer:
         """Drop the vectors of a model that is not configured any more."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from daemon.changes import Hint, Hold, Remembered
-from daemon.errors import StoreUnavailable
+from daemon.errors import QueryError, StoreUnavailable
 from daemon.instruments import RECONCILE_SECONDS
 from daemon.lifecycle import Worker
 from daemon.watch.brake import Facts, held_by, judge
@@ -252,19 +252,21 @@ class Watcher:
 
     # Commands: called on any thread, answered when the walker has carried them out
 
-    def approve(self, folder: WatchedFolder) -> None:
+    def approve(self, folder: WatchedFolder) -> int:
         """Delete the missing files of a folder from the index: all that it holds, or everything of a folder that is away.
 
-        The decision is written down when this returns. Raises StoreUnavailable.
+        Returns how many files that is, once the decision is written down. Raises StoreUnavailable, and QueryError when all of them
+        were approved before.
         """
-        self._commands.call(lambda: self._approve(folder))
+        return self._commands.call(lambda: self._approve(folder))
 
-    def reject(self, folder: WatchedFolder) -> None:
+    def reject(self, folder: WatchedFolder) -> int:
         """Keep the missing files of a folder in the index until they are back, and ask no more.
 
-        The decision is written down when this returns. Raises StoreUnavailable.
+        Returns how many files are kept, once the decision is written down. An approval stands: what is on its way out of the index is
+        not kept. Raises StoreUnavailable, and QueryError when that is all there is.
         """
-        self._commands.call(lambda: self._reject(folder))
+        return self._commands.call(lambda: self._reject(folder))
 
     def keep(self, path: str, files: int) -> None:
         """Let so many files of the folder at `path` be missing, as somebody decided in another place. Raises StoreUnavailable.
@@ -281,24 +283,37 @@ class Watcher:
             self._met.extend(met)
             self._commands.post(lambda: self._drop(frozenset(_drained(self._met))))
 
-    def _approve(self, folder: WatchedFolder) -> None:
-        holds = [replace(hold, decision="approved") for hold in folder.view.holds]
+    def _approve(self, folder: WatchedFolder) -> int:
+        known = self._recall(folder)
+        holds = [replace(hold, decision="approved") for hold in known.holds]
         if folder.absent:
             paths = frozenset(os.fsdecode(raw) for raw, _ in self._recording.below(folder.path))
             whole = Hold(folder.note, paths, len(paths), folder.view.since, decision="approved")
             holds = [whole] if paths else []
-        self._write(folder, replace(self._recall(folder), holds=tuple(holds)))
+        files = len(held_by(holds) - folder.view.approved)
+        self._refuse_if_approved(folder, files)
+        self._write(folder, replace(known, holds=tuple(holds)))
         self._tell(folder)
         self._ask(Request(folder.path, "its deletions were approved"))
+        return files
 
-    def _reject(self, folder: WatchedFolder) -> None:
+    def _reject(self, folder: WatchedFolder) -> int:
         known = self._recall(folder)
         holds = tuple(hold if hold.decision else replace(hold, decision="kept") for hold in known.holds)
-        kept = known.kept
+        unmet = 0
         if folder.absent:
-            kept = sum(os.fsdecode(raw) not in folder.view.held for raw, _ in self._recording.below(folder.path))
-        self._write(folder, replace(known, holds=holds, kept=kept))
+            unmet = sum(os.fsdecode(raw) not in folder.view.held for raw, _ in self._recording.below(folder.path))
+        files = unmet + len(held_by(hold for hold in holds if hold.decision == "kept"))
+        self._refuse_if_approved(folder, files)
+        self._write(folder, replace(known, holds=holds, kept=unmet if folder.absent else known.kept))
         self._tell(folder)
+        return files
+
+    def _refuse_if_approved(self, folder: WatchedFolder, files: int) -> None:
+        """Raise QueryError where nothing is left to decide about, for an approval was given that is being carried out."""
+        if not files and folder.view.approved:
+            said = f"{folder.path}: the deletion of what is missing from it was approved before, and is under way"
+            raise QueryError("not_held", said)
 
     def _keep(self, path: str, files: int) -> None:
         folder = next((folder for folder in self.folders if folder.path == path), None)

@@ -133,7 +133,8 @@ def test_a_changed_model_is_built_behind_its_earlier_version(library: Any, photo
     model = of(library, "mine")
     assert (model["state"], model["photos"]) == ("complete", COUNT + 1)
     assert model["collection"] != first["collection"]
-    assert "the changed model is complete, and answers from now on" in library.said()
+    # It is said once it is so.
+    wait_for(lambda: "the changed model is complete, and answers from now on" in library.said())
     assert library.holders(new) == [str(new)]
     collections = os.listdir(library.data_dir / "milvus" / "collections")
     assert model["collection"] in collections

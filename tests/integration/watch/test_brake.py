@@ -554,6 +554,40 @@ def test_a_decision_is_in_force_when_it_is_answered_even_while_a_walk_waits_for_
     assert not scene.indexed & {"0.jpg", "1.jpg"}
 
 
+def test_a_decision_says_how_many_files_it_is_about(scene: Any) -> None:
+    folder = held(scene)
+    assert scene.watcher.reject(folder) == 7
+    assert scene.watcher.reject(folder) == 7
+    assert scene.watcher.approve(folder) == 7
+
+
+def test_an_approval_stands_and_whoever_decides_after_it_is_told_so(scene: Any) -> None:
+    """No decision says that files are kept that are on their way out of the index."""
+    folder = held(scene)
+    assert scene.watcher.approve(folder) == 7
+    for decide in (scene.watcher.reject, scene.watcher.approve):
+        with pytest.raises(QueryError, match=r"was approved before, and is under way") as refused:
+            decide(folder)
+        assert refused.value.code == "not_held"
+    # The scene has carried out no deletion so far. Some are, then.
+    scene.watcher.noticed([str(scene.folder / f"{n}.jpg") for n in range(3)])
+    scene.eventually(lambda: folder.held == 4)
+    with pytest.raises(QueryError, match="was approved before"):
+        scene.watcher.reject(folder)
+    assert {hold.decision for hold in scene.memory.recall(folder.path).holds} == {"approved"}
+
+
+def test_a_missing_folder_that_was_approved_is_not_kept_after_it(scene: Any) -> None:
+    scene.record(*NAMES)
+    scene.folder.rmdir()
+    folder = scene.start()
+    scene.eventually(lambda: folder.state == "missing")
+    assert scene.watcher.approve(folder) == 10
+    with pytest.raises(QueryError, match="was approved before"):
+        scene.watcher.reject(folder)
+    scene.until(lambda: not scene.index)
+
+
 def test_an_approval_is_carried_out_by_the_next_process_if_this_one_was_killed_after_it(scene: Any) -> None:
     folder = held(scene)
     scene.watcher._stop.set()

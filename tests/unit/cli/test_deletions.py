@@ -152,6 +152,32 @@ def test_a_decision_can_be_about_every_folder_that_waits_for_one(
     assert [json.loads(request.body) for request in daemon.requests[1:]] == [{"folder": "/a"}, {"folder": "/c"}]
 
 
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_a_folder_that_needs_no_decision_any_more_does_not_keep_the_others_from_theirs(
+    lookalike: Lookalike, daemon: FakeDaemon, decision: str
+) -> None:
+    daemon.will_answer(answer(deletions("/a"), deletions("/c")))
+    daemon.will_refuse("not_held", "/a: the deletion was approved before.")
+    daemon.will_answer(decided("/c", 640))
+
+    done = lookalike("deletions", decision, "--all")
+
+    assert (done.returncode, done.stderr) == (0, b"/a: the deletion was approved before.\n")
+    assert done.stdout.startswith(b"/c: 640 files ")
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_any_other_refusal_ends_a_decision_about_every_folder(
+    lookalike: Lookalike, daemon: FakeDaemon, decision: str
+) -> None:
+    daemon.will_answer(answer(deletions("/a"), deletions("/c")))
+    daemon.will_refuse("internal", "It broke.")
+
+    done = lookalike("deletions", decision, "--all")
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"It broke.\n")
+
+
 def test_deciding_on_everything_when_nothing_is_held_is_no_error(lookalike: Lookalike, daemon: FakeDaemon) -> None:
     daemon.will_answer(answer())
 
