@@ -40,7 +40,12 @@ NEWER = "NEWER_SYSTEMD"
 """The environment variable that names a directory with the files of a systemd, unpacked by .ci/newer-systemd."""
 
 
-@pytest.fixture(scope="module", params=[None, NEWER], ids=["systemd as installed", "newer systemd"])
+def of_its_own(systemd: str | None, name: str) -> Any:
+    """Return a parameter whose tests stay together, on one machine, apart from those of the other one."""
+    return pytest.param(systemd, id=name, marks=pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="module", params=[of_its_own(None, "systemd as installed"), of_its_own(NEWER, "newer systemd")])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with photos in /srv/photos, which everybody may read, and the users ann and bob."""
     if reason := obstacle():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.transfer.frames import DONE, HEAD, MAGIC, PHOTOS, FrameWriter
+from tests.unit.cli.forking import Forking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +132,7 @@ class Lookalike:
 
     socket: Path
     directory: Path
+    forking: Forking
 
     def environment(self, **variables: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
@@ -140,6 +142,9 @@ class Lookalike:
     def __call__(
         self, *arguments: str | bytes, stdin: bytes = b"", **variables: str
     ) -> subprocess.CompletedProcess[bytes]:
+        if not variables:
+            return self.forking.run([*map(os.fsdecode, arguments)], self.directory, self.environment(), stdin)
+        # An interpreter may read them as it starts.
         return subprocess.run(
             [sys.executable, "-W", "error", "-m", "cli.main", *arguments],
             input=stdin,
@@ -151,9 +156,17 @@ class Lookalike:
         )
 
 
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forking]:
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    forking = Forking(os.environ | {"PYTHONPATH": python_path})
+    yield forking
+    forking.close()
+
+
 @pytest.fixture
-def lookalike(socket_directory: Path, tmp_path: Path) -> Lookalike:
-    return Lookalike(socket_directory / "lookalike.sock", tmp_path)
+def lookalike(socket_directory: Path, tmp_path: Path, forking: Forking) -> Lookalike:
+    return Lookalike(socket_directory / "lookalike.sock", tmp_path, forking)
 
 
 @pytest.fixture
