@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.drills import asking
 from tests.drills.installation import DAEMON, DrillError, Installation, wait_for
-from tests.drills.namespace import Namespace, obstacle
+from tests.drills.namespace import Namespace
 from tests.drills.oracle import Differences, photo_id
 from tests.drills.photos import photo
+from tests.namespaces import obstacle
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tests.drills.installation import DrillError
-from tests.drills.namespace import obstacle
 from tests.drills.oracle import Differences
 from tests.drills.world import BOUND, MOUNT_POINTS, World
+from tests.namespaces import obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

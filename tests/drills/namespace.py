@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from tests.drills.installation import DrillError
+from tests.namespaces import entering
 
-PROGRAMS = ("unshare", "nsenter", "mount", "umount")
 HOLD_OPEN = "echo ready; exec cat"
 """What keeps the namespace: it ends when this process does, for its standard input is closed then."""
-
-
-def entering() -> list[str]:
-    """Return what to put before a command so that it runs as root of a mount namespace of its own."""
-    of_a_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return ["unshare", *of_a_user, "--mount", "--propagation", "private"]
-
-
-@functools.cache
-def obstacle() -> str:
-    """Return why this user gets no mount namespace, or an empty string."""
-    if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
-        return f"{missing[0]} is not installed"
-    done = subprocess.run(
-        [*entering(), "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True, check=False
-    )
-    return f"the kernel lets this user mount nothing: {done.stderr.strip()}" if done.returncode else ""
 
 
 class Namespace:
@@ -37,7 +18,7 @@ class Namespace:
 
     def __init__(self) -> None:
         self._holder = subprocess.Popen(
-            [*entering(), "sh", "-c", HOLD_OPEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*entering("--mount"), "sh", "-c", HOLD_OPEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":

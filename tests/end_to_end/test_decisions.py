@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.drills.decisions import Stress
-from tests.drills.namespace import obstacle
+from tests.namespaces import obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

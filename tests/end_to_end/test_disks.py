@@ -25,8 +25,8 @@ from tests.drills import asking
 from tests.drills.disk_model import Model
 from tests.drills.disks import Steps
 from tests.drills.installation import DrillError
-from tests.drills.namespace import obstacle
 from tests.drills.world import SETTINGS, World
+from tests.namespaces import obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
