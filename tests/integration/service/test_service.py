@@ -207,6 +207,20 @@ def test_the_first_query_starts_the_service(service: Machine) -> None:
     assert service.show(SERVICE, "ActiveState")["ActiveState"] == "active"
 
 
+def test_a_socket_that_was_removed_is_told_with_the_command_that_brings_it_back(service: Machine) -> None:
+    service.run("rm", "/run/lookalike/lookalike.sock")
+
+    def command_that_is_said() -> str:
+        _, told, rest = service.journal(SERVICE).rpartition("systemd has to make it again: ")
+        return rest.partition("\n")[0] if told else ""
+
+    command = eventually(command_that_is_said, "the log says that the socket was removed")
+    assert command.startswith("systemctl ")
+    service.run(*command.split())
+    assert found(service, "/srv/photos/coffee.png")[0] == "/srv/photos/coffee.png"
+    assert service.show(SOCKET, "ActiveState")["ActiveState"] == "active"
+
+
 def test_a_reload_puts_a_changed_configuration_in_force_and_a_bad_one_leaves_it(service: Machine) -> None:
     before = processes(service)
     service.write(CONFIGURATION_FILE, f"{CONFIGURATION}\nsearch: {{limit: 1}}\n")
