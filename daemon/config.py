@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "LOOKALIKE_MILVUS_URI": ("milvus", "uri"),
     "LOOKALIKE_MILVUS_TOKEN": ("milvus", "token"),
     "LOOKALIKE_API_TOKEN": ("api", "token"),
+    "LOOKALIKE_API_ADMIN_TOKEN": ("api", "admin_token"),
     "LOOKALIKE_DATA_DIR": ("data_dir",),
     "LOOKALIKE_SOCKET": ("socket",),
 }
@@ -47,6 +48,7 @@ CREDENTIALS = {
     "milvus-uri": ("milvus", "uri"),
     "milvus-token": ("milvus", "token"),
     "api-token": ("api", "token"),
+    "api-admin-token": ("api", "admin_token"),
 }
 """Files that systemd puts into $CREDENTIALS_DIRECTORY (LoadCredential= of a unit), each over the file and below the environment."""
 
@@ -287,12 +289,20 @@ def address(text: str) -> Address:
 
 class Api(Section):
     group: Annotated[str, Field(min_length=1)] | None = None
-    """Who may ask on the socket beside the user that the daemon runs as, and root: the members of this group. null: nobody."""
+    """The members of this group may ask on the socket, besides the user that the daemon runs as, and root. They search and look, and change
+    nothing. null: nobody."""
+    admin_group: Annotated[str, Field(min_length=1)] | None = None
+    """The members of this group may ask and administer the daemon, besides its user and root: they also reload the configuration, import,
+    relocate, forget, remove models, decide about deletions, repair, and retry failures. null: nobody."""
     listen: Annotated[str, AfterValidator(_address)] | None = None
     """A TCP address as well, such as 127.0.0.1:8077 or "[::1]:8077", for who has the token. null: none. One that is not the machine's own
     needs a certificate."""
     token: SecretStr | None = None
-    """What a request over TCP carries (Authorization: Bearer TOKEN), 16 characters at least; better kept in LOOKALIKE_API_TOKEN."""
+    """A request over TCP carries this token (Authorization: Bearer TOKEN), 16 characters at least; better kept in LOOKALIKE_API_TOKEN. With
+    it a client may ask, as the members of api.group may."""
+    admin_token: SecretStr | None = None
+    """With this token a client may administer the daemon, as the members of api.admin_group may; better kept in LOOKALIKE_API_ADMIN_TOKEN.
+    null: nobody administers the daemon over TCP."""
     certificate: UserPath | None = None
     """The certificate, with its chain, in a PEM file: TCP is then TLS."""
     key: UserPath | None = None
@@ -548,19 +558,31 @@ def _contradictions_of_tcp(api: Api) -> Iterator[Complaint]:
         yield ("api", missing), "a certificate and its key are named together, or neither"
     if api.listen is None:
         return
-    token = api.token.get_secret_value() if api.token else ""
-    if not token:
+    tokens = {"token": secret(api.token), "admin_token": secret(api.admin_token)}
+    if not any(tokens.values()):
         yield (
             ("api", "token"),
             "api.listen needs a token; set LOOKALIKE_API_TOKEN, for example to the output of `openssl rand -hex 32`",
         )
-    elif len(token) < MIN_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
-        yield (
-            ("api", "token"),
-            f"should have {MIN_TOKEN_CHARACTERS} characters at least, letters and digits; `openssl rand -hex 32` makes one",
-        )
+    elif tokens["token"] == tokens["admin_token"]:
+        yield ("api", "admin_token"), "should differ from api.token, or everybody who may ask may administer"
+    for key, token in tokens.items():
+        if token and not _is_token(token):
+            yield (
+                ("api", key),
+                f"should have {MIN_TOKEN_CHARACTERS} characters at least, letters and digits; `openssl rand -hex 32` makes one",
+            )
     if not address(api.listen).is_loopback and api.certificate is None:
         yield (
             ("api", "listen"),
             "an address that other machines reach needs api.certificate and api.key, or the token could be read on its way",
         )
+
+
+def secret(value: SecretStr | None) -> str:
+    """Return the text of a secret, empty where nothing is given."""
+    return value.get_secret_value() if value else ""
+
+
+def _is_token(token: str) -> bool:
+    return len(token) >= MIN_TOKEN_CHARACTERS and token.isascii() and token.isprintable() and " " not in token

@@ -562,14 +562,25 @@ def _threads(settings: Config) -> int:
 
 
 def _admission(settings: Config) -> Admission:
-    from daemon.api.admission import Admission, Admitted  # noqa: PLC0415
+    from daemon.api.admission import Admission, Admitted, Entitled  # noqa: PLC0415
+
+    api = settings.api
+    asks, administers = _groups(settings)
+    return Admission(
+        Admitted(api.max_concurrent_requests, api.requests_per_second),
+        asks=Entitled(asks, configuration.secret(api.token) or None),
+        administers=Entitled(administers, configuration.secret(api.admin_token) or None),
+    )
+
+
+def _groups(settings: Config) -> tuple[int | None, int | None]:
+    """Return the groups whose members may ask, and may administer."""
     from daemon.api.listening import group_id  # noqa: PLC0415
 
     api = settings.api
-    return Admission(
-        Admitted(api.max_concurrent_requests, api.requests_per_second),
-        group=None if api.group is None else group_id(api.group),
-        token=None if api.token is None else api.token.get_secret_value(),
+    return (
+        None if api.group is None else group_id(api.group, "api.group"),
+        None if api.admin_group is None else group_id(api.admin_group, "api.admin_group"),
     )
 
 
@@ -586,12 +597,12 @@ def _is_service() -> bool:
 
 def _servers(application: Switch, settings: Config, passed: PassedListener | None) -> list[Server]:
     """Return what serves the application: on the Unix socket, and on a TCP address where there is one."""
-    from daemon.api.listening import TcpListener, UnixListener, group_id  # noqa: PLC0415
+    from daemon.api.listening import TcpListener, UnixListener  # noqa: PLC0415
     from daemon.api.server import TCP_CONNECTIONS, Certificate, Server  # noqa: PLC0415
 
     api = settings.api
-    group = None if api.group is None else group_id(api.group)
-    servers = [Server(application, passed or UnixListener(settings.socket_path, group))]
+    groups = [group for group in _groups(settings) if group is not None]
+    servers = [Server(application, passed or UnixListener(settings.socket_path, *groups))]
     if api.listen is not None:
         certificate = Certificate(api.certificate, api.key) if api.certificate and api.key else None
         listener = TcpListener(*configuration.address(api.listen))

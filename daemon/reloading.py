@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 RESTART = frozenset({
     "library", "data_dir", "cache_dir", "runtime_dir", "socket",
     "redis.url", "milvus.uri", "milvus.token",
-    "api.group", "api.listen", "api.token", "api.certificate", "api.key",
+    "api.group", "api.admin_group", "api.listen", "api.token", "api.admin_token", "api.certificate", "api.key",
     "log.format",
 })  # fmt: skip
 """Keys that hold from the next start on: the lock, the stores and the sockets were taken by them. All others hold from a reload on."""

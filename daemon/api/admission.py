@@ -1,14 +1,15 @@
-"""Who may ask, how often, and how many at once: decided before a request is read."""
+"""Decides before a request is read whether its caller may send it, in which role, how often, and how many at once."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import hmac
 import os
 import pwd
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,31 @@ CALLERS = 1024
 """Callers that are remembered; who has not come for longest is forgotten first."""
 MEMBERS_SECONDS = 60.0
 """How long it is believed who is in a group."""
-LOOKS = frozenset({"GET", "HEAD"})
-"""Methods of requests that only look: they are answered however many others wait."""
-EXPORT = "/v1/export"
-WAITS = frozenset({"/v1/sync", EXPORT, "/v1/import"})
-"""Requests that last long and compute little: so many of them do not keep searches out."""
+
+
+KEPT_SHARE = 16
+"""One place of so many is kept for callers that have none yet."""
+
+
+class Role(enum.IntEnum):
+    """The rights of a caller; each role includes the one before it."""
+
+    ASKS = 1
+    """Search, look, and wait for the index: nothing that a caller asks changes the library."""
+    ADMINISTERS = 2
+    """Decide what the library holds, and how the daemon runs."""
+
+
+class Work(enum.Enum):
+    """The work that a request makes. Each kind has its own places, so that no kind keeps the others out."""
+
+    NONE = enum.auto()
+    """Nothing worth counting: the daemon says how it is however busy it is."""
+    LOOKS = enum.auto()
+    """A look at what is known."""
+    COMPUTES = enum.auto()
+    WAITS = enum.auto()
+    """It lasts long and computes little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,37 @@ class Admitted:
     requests_per_second: float
 
 
+@dataclass(frozen=True, slots=True)
+class Entitled:
+    """The group on the Unix socket, and the token over TCP, that give a role. The daemon's own user and root have every role."""
+
+    group: int | None = None
+    token: str | None = None
+
+
+NOBODY = Entitled()
+
+
+class Caller:
+    """The sender of a request: a user of this machine, or an address that has a token."""
+
+    def __init__(self, name: str, role: Role, may: str, places: Places) -> None:
+        """`may` ends the sentence that says who has the role which this caller lacks."""
+        self.name = name
+        self.role = role
+        self._may = may
+        self._places = places
+
+    def require(self, role: Role) -> None:
+        """Raise a QueryError with the code forbidden where the caller does not have the role."""
+        if self.role < role:
+            raise QueryError("forbidden", f"you may ask this lookaliked, but not administer it; {self._may}")
+
+    def place(self, work: Work) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which the caller has a place; QueryError with the code overloaded where no place is free."""
+        return contextlib.nullcontext() if work is Work.NONE else self._places.taken(self.name, work)
+
+
 class Admission:
     """Lets requests in, or says with a QueryError why not; for any number of servers, each with a thread of its own."""
 
@@ -44,70 +96,73 @@ class Admission:
         self,
         limits: Admitted,
         *,
-        group: int | None = None,
-        token: str | None = None,
+        asks: Entitled = NOBODY,
+        administers: Entitled = NOBODY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`group` may use the Unix socket beside the daemon's own user and root; whoever has the token may use TCP."""
-        self._limits = limits
-        self._members = Members(group, clock)
-        self._token = None if token is None else token.encode()
+        self._places = Places(limits.max_concurrent_requests)
+        self._rate = limits.requests_per_second
+        self._members = {
+            Role.ADMINISTERS: Members(administers.group, clock),
+            Role.ASKS: Members(asks.group, clock),
+        }
+        self._tokens = {
+            role: None if entitled.token is None else entitled.token.encode()
+            for role, entitled in ((Role.ADMINISTERS, administers), (Role.ASKS, asks))
+        }
         self._clock = clock
         self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._under_way = {False: 0, True: 0}
         self._counting = threading.Lock()
 
-    @contextlib.contextmanager
-    def of(self, scope: Any) -> Iterator[None]:
-        """Let one request in for as long as it takes; QueryError with the code forbidden, unauthorized, too_many_requests or overloaded."""
+    def of(self, scope: Any) -> Caller:
+        """Return the sender of a request; QueryError with the code forbidden, unauthorized or too_many_requests where it may not send it."""
         caller = self._caller(scope)
         with self._counting:
-            self._spend(caller)
-        if scope["method"] in LOOKS and scope["path"] != EXPORT:
-            yield
-            return
-        waits = scope["path"] in WAITS
-        with self._counting:
-            if self._under_way[waits] >= self._limits.max_concurrent_requests:
-                raise QueryError(
-                    "overloaded",
-                    f"{self._under_way[waits]} requests are under way, as many as api.max_concurrent_requests allows; try again in a moment",
-                )
-            self._under_way[waits] += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._under_way[waits] -= 1
+            self._spend(caller.name)
+        return caller
 
-    def _caller(self, scope: Any) -> str:
+    def _caller(self, scope: Any) -> Caller:
         peer = peer_of(scope)
         if peer is not None:
             user, group = peer
-            if not self._members.may_ask(user, group):
+            role = self._role_of(user, group)
+            if role is None:
                 raise QueryError(
                     "forbidden",
                     f"user {_name(user)} may not ask this lookaliked; its owner can set 'api.group' to a group that may",
                 )
-            return f"user {user}"
-        if not self._knows_token(scope):
+            may = "its user and root may, and the members of 'api.admin_group'"
+            return Caller(f"user {user}", role, may, self._places)
+        role = self._role_by_token(scope)
+        if role is None:
             raise QueryError(
                 "unauthorized", "over TCP a request carries the daemon's token, as in 'Authorization: Bearer TOKEN'"
             )
         client = scope.get("client")
-        return f"address {client[0] if client else ''}"
+        name = f"address {client[0] if client else ''}"
+        return Caller(name, role, "a request that carries 'api.admin_token' may", self._places)
 
-    def _knows_token(self, scope: Any) -> bool:
+    def _role_of(self, user: int, group: int) -> Role | None:
+        if user in (0, os.geteuid()):
+            return Role.ADMINISTERS
+        return next((role for role, members in self._members.items() if members.include(user, group)), None)
+
+    def _role_by_token(self, scope: Any) -> Role | None:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         kind, _, token = given.partition(b" ")
-        if self._token is None or kind.lower() != b"bearer":
-            return False
+        if kind.lower() != b"bearer":
+            return None
         # Takes the same time wherever they differ.
-        return hmac.compare_digest(token.strip(), self._token)
+        fits = [
+            role
+            for role, known in self._tokens.items()
+            if known is not None and hmac.compare_digest(token.strip(), known)
+        ]
+        return max(fits, default=None)
 
     def _spend(self, caller: str) -> None:
         """Take one request from a caller's budget, which fills up at the allowed rate to what a second allows."""
-        now, rate = self._clock(), self._limits.requests_per_second
+        now, rate = self._clock(), self._rate
         left, since = self._budgets.pop(caller, (max(1.0, rate), now))
         left = min(max(1.0, rate), left + (now - since) * rate)
         self._budgets[caller] = (left - 1 if left >= 1 else left, now)
@@ -120,18 +175,47 @@ class Admission:
             )
 
 
+class Places:
+    """How many requests of each kind of work are answered at once. The last ones are for callers that have none."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = most // KEPT_SHARE
+        self._taken = {work: Counter[str]() for work in Work}
+        self._counting = threading.Lock()
+
+    @contextlib.contextmanager
+    def taken(self, caller: str, work: Work) -> Iterator[None]:
+        """Hold a place for the length of a block."""
+        taken = self._taken[work]
+        with self._counting:
+            free = self._most - taken.total()
+            if not free or (taken[caller] and free <= self._kept):
+                under_way = f"{taken[caller]} requests of yours" if free else f"{self._most} requests"
+                raise QueryError(
+                    "overloaded",
+                    f"{under_way} are under way, as many as api.max_concurrent_requests allows; try again in a moment",
+                )
+            taken[caller] += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                taken[caller] -= 1
+                if not taken[caller]:
+                    del taken[caller]
+
+
 class Members:
-    """Who may use the Unix socket: the daemon's own user, root, and the members of a group."""
+    """The members of a group; nobody is one where no group is named."""
 
     def __init__(self, group: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._group = group
         self._clock = clock
         self._known: OrderedDict[int, tuple[bool, float]] = OrderedDict()
 
-    def may_ask(self, user: int, group: int) -> bool:
-        """Whether a process of this user and this group may ask."""
-        if user in (0, os.geteuid()):
-            return True
+    def include(self, user: int, group: int) -> bool:
+        """Return whether a process of this user and this group is a member's."""
         if self._group is None:
             return False
         return group == self._group or self._is_member(user)

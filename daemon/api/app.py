@@ -15,12 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from daemon.api import asking, schema
-from daemon.api.admission import Admission, Admitted
-from daemon.api.bodies import Bodies, check_path, flag, json_object, path_in, small_body
+from daemon.api.admission import Admission, Admitted, Role, Work
+from daemon.api.bodies import Bodies, check_path, flag, named, path_in, perhaps_named
 from daemon.api.measured import Measured
+from daemon.api.routes import Row
 from daemon.errors import DecoderError, LibraryInUse, ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def build(
     *,
     max_bytes: int,
     default_limit: int,
-    more: Sequence[Route] = (),
+    more: Sequence[Row] = (),
     admission: Admission | None = None,
 ) -> Starlette:
     """Return the application, with `more` routes than its own; a request body may have up to `max_bytes`.
@@ -96,24 +96,25 @@ def build(
     Without an admission of its own, the daemon's user and root are let in, over a Unix socket.
     """
     routes = _Routes(queries, status, upkeep, verifier, max_bytes, default_limit)
+    asks, administers = Role.ASKS, Role.ADMINISTERS
     application = Starlette(
         routes=[
-            Route("/v1/search", routes.search, methods=["POST"]),
-            Route("/v1/status", routes.status, methods=["GET"]),
-            Route("/v1/health", routes.health, methods=["GET"]),
-            Route("/health", routes.health, methods=["GET"]),
-            Route("/ready", routes.ready, methods=["GET"]),
-            Route("/v1/sync", routes.sync, methods=["POST"]),
-            Route("/v1/failures", routes.failures, methods=["GET"]),
-            Route("/v1/skipped", routes.skipped, methods=["GET"]),
-            Route("/v1/failures/retry", routes.retry, methods=["POST"]),
-            Route("/v1/deletions", routes.deletions, methods=["GET"]),
-            Route("/v1/deletions/approve", routes.approve, methods=["POST"]),
-            Route("/v1/deletions/reject", routes.reject, methods=["POST"]),
-            Route("/v1/models/remove", routes.remove_model, methods=["POST"]),
-            Route("/metrics", routes.metrics, methods=["GET"]),
-            Route("/v1/verify", routes.verify, methods=["POST"]),
-            Route("/v1/openapi.json", routes.openapi, methods=["GET"]),
+            Row(asks, "POST", "/v1/search", routes.search, Work.COMPUTES, routes.bodies.read),
+            Row(asks, "GET", "/v1/status", routes.status, Work.LOOKS),
+            Row(asks, "GET", "/v1/health", routes.health, Work.NONE),
+            Row(asks, "GET", "/health", routes.health, Work.NONE),
+            Row(asks, "GET", "/ready", routes.ready, Work.NONE),
+            Row(asks, "POST", "/v1/sync", routes.sync, Work.WAITS, perhaps_named),
+            Row(asks, "GET", "/v1/failures", routes.failures, Work.LOOKS),
+            Row(asks, "GET", "/v1/skipped", routes.skipped, Work.LOOKS),
+            Row(administers, "POST", "/v1/failures/retry", routes.retry, Work.COMPUTES, perhaps_named),
+            Row(asks, "GET", "/v1/deletions", routes.deletions, Work.LOOKS),
+            Row(administers, "POST", "/v1/deletions/approve", routes.approve, Work.COMPUTES, perhaps_named),
+            Row(administers, "POST", "/v1/deletions/reject", routes.reject, Work.COMPUTES, perhaps_named),
+            Row(administers, "POST", "/v1/models/remove", routes.remove_model, Work.COMPUTES, perhaps_named),
+            Row(asks, "GET", "/metrics", routes.metrics, Work.LOOKS),
+            Row(asks, "POST", "/v1/verify", routes.verify, Work.COMPUTES, named, flags={"repair": administers}),
+            Row(asks, "GET", "/v1/openapi.json", routes.openapi, Work.LOOKS),
             *more,
         ],
         # Measured first: what is not let in counts too.
@@ -146,13 +147,14 @@ class _Admitting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._admission.of(scope):
-                await self._app(scope, receive, send)
+            scope["caller"] = self._admission.of(scope)
         except QueryError as error:
             response = _error(error.code, str(error))
             # What it would have sent is not read.
             response.headers["Connection"] = "close"
             await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class _Routes:
@@ -169,10 +171,10 @@ class _Routes:
         self._status = status
         self._upkeep = upkeep
         self._verifier = verifier
-        self._bodies = Bodies(max_bytes)
+        self.bodies = Bodies(max_bytes)
         self._default_limit = default_limit
 
-    async def search(self, request: Request) -> Response:
+    async def search(self, request: Request, body: bytes) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         ask = partial(
             asking.question,
@@ -182,21 +184,20 @@ class _Routes:
             models=[name for name in request.query_params.getlist("model") if name],
             fuse=request.query_params.get("fuse"),
         )
-        async with self._bodies.read(request) as body:
-            return _respond(await run_in_threadpool(lambda: self._queries.answer(ask(body))))
+        return _respond(await run_in_threadpool(lambda: self._queries.answer(ask(body))))
 
-    async def status(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+    async def status(self, _: Request, __: None) -> Response:
         return _respond(await run_in_threadpool(self._status.answer))
 
-    async def health(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+    async def health(self, _: Request, __: None) -> Response:
         answer = self._status.health()
         return _respond(answer, 503 if answer.status == "failing" else 200)
 
-    async def ready(self, request: Request) -> Response:
+    async def ready(self, request: Request, _: None) -> Response:
         answer = self._status.ready(request.app.state.stopping)
         return _respond(answer, 200 if answer.status == "ready" else 503)
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, request: Request, _: None) -> Response:
         from daemon.api import metrics  # noqa: PLC0415 - 0.2 s of imports, for those alone who collect metrics
 
         status, accept = self._status, request.headers.get("accept", "")
@@ -205,34 +206,34 @@ class _Routes:
         )
         return Response(text, headers={"Content-Type": kind})
 
-    async def sync(self, request: Request) -> Response:
+    async def sync(self, request: Request, asked: dict[str, Any]) -> Response:
         seconds = _seconds(request.query_params.get("timeout"))
-        path = path_in(await self._object(request), "path")
+        path = path_in(asked, "path")
         deadline = time.monotonic() + seconds
         sync = await run_in_threadpool(self._upkeep.begin_sync, path)
         complete = await _wait(sync, deadline, request)
         return _respond(await run_in_threadpool(lambda: sync.answer(complete=complete)))
 
-    async def failures(self, request: Request) -> Response:
+    async def failures(self, request: Request, _: None) -> Response:
         return await self._told(self._upkeep.failures, _asked_path(request, "path"))
 
-    async def skipped(self, request: Request) -> Response:
+    async def skipped(self, request: Request, _: None) -> Response:
         return await self._told(self._upkeep.skipped, _asked_path(request, "path"))
 
-    async def retry(self, request: Request) -> Response:
-        return await self._told(self._upkeep.retry, path_in(await self._object(request), "path"))
+    async def retry(self, _: Request, asked: dict[str, Any]) -> Response:
+        return await self._told(self._upkeep.retry, path_in(asked, "path"))
 
-    async def deletions(self, request: Request) -> Response:
+    async def deletions(self, request: Request, _: None) -> Response:
         return await self._told(self._upkeep.deletions, _asked_path(request, "folder"))
 
-    async def approve(self, request: Request) -> Response:
-        return await self._told(self._upkeep.approve, path_in(await self._object(request), "folder", needed=True))
+    async def approve(self, _: Request, asked: dict[str, Any]) -> Response:
+        return await self._told(self._upkeep.approve, path_in(asked, "folder", needed=True))
 
-    async def reject(self, request: Request) -> Response:
-        return await self._told(self._upkeep.reject, path_in(await self._object(request), "folder", needed=True))
+    async def reject(self, _: Request, asked: dict[str, Any]) -> Response:
+        return await self._told(self._upkeep.reject, path_in(asked, "folder", needed=True))
 
-    async def remove_model(self, request: Request) -> Response:
-        model = (await self._object(request)).get("model")
+    async def remove_model(self, _: Request, asked: dict[str, Any]) -> Response:
+        model = asked.get("model")
         if not isinstance(model, str) or not model:
             raise QueryError("bad_request", "the body must be an object with a 'model', which is a name")
         return await self._told(self._upkeep.free_model, model)
@@ -240,16 +241,12 @@ class _Routes:
     async def _told(self, answer: Callable[[str], schema.Answer], path: str) -> Response:
         return _respond(await run_in_threadpool(answer, path))
 
-    async def _object(self, request: Request) -> dict[str, Any]:
-        return json_object(await small_body(request) or b"{}")
-
-    async def verify(self, request: Request) -> Response:
-        asked = json_object(await small_body(request))
+    async def verify(self, _: Request, asked: dict[str, Any]) -> Response:
         deep, repair = flag(asked, "deep"), flag(asked, "repair")
         report = await run_in_threadpool(self._verifier.run, deep=deep, repair=repair)
         return _respond(schema.VerifyAnswer.model_validate(report))
 
-    async def openapi(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+    async def openapi(self, _: Request, __: None) -> Response:
         from daemon.api import openapi  # noqa: PLC0415 - for those alone who ask for it
 
         return JSONResponse(openapi.document())

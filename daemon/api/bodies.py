@@ -70,6 +70,18 @@ async def small_body(request: Request) -> bytes:
     return bytes(body)
 
 
+@contextlib.asynccontextmanager
+async def named(request: Request) -> AsyncIterator[dict[str, Any]]:
+    """Have the JSON object of a request that only names something."""
+    yield json_object(await small_body(request))
+
+
+@contextlib.asynccontextmanager
+async def perhaps_named(request: Request) -> AsyncIterator[dict[str, Any]]:
+    """The same, where a request without a body names nothing."""
+    yield json_object(await small_body(request) or b"{}")
+
+
 async def pieces(request: Request) -> AsyncIterator[bytes]:
     """Yield a body as it comes, as long as it comes."""
     stream = request.stream()

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import stat
+import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +18,7 @@ from daemon.paths import SOCKET_PATH_BYTES, SYSTEM_SOCKET
 from daemon.places import Inode
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,11 @@ BACKLOG = 128
 PROBE_SECONDS = 1.0
 FIRST_PASSED = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
+# linux/posix_acl.h
+_USER_OBJ, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x04, 0x08, 0x10, 0x20
+_READ_WRITE = 0x06
+_UNDEFINED = 2**32 - 1
+_ACL_VERSION = 2
 
 
 class Listener(Protocol):
@@ -44,18 +50,18 @@ class Listener(Protocol):
 
 
 class UnixListener:
-    """A socket file at `path`, for its owner alone, or for the members of `group` too.
+    """A socket file at `path`, for its owner alone, or for the members of `groups` too.
 
     The caller holds the data directory's lock, so that a socket file which is there and answers nobody is a dead daemon's.
     """
 
-    def __init__(self, path: Path, group: int | None = None) -> None:
+    def __init__(self, path: Path, *groups: int) -> None:
         self._path = path
-        self._group = group
+        self._groups = groups
         self._bound: Inode | None = None
 
     def open(self) -> socket.socket:
-        listening = bind(self._path, self._group)
+        listening = bind(self._path, *self._groups)
         try:
             self._bound = Inode.of(self._path)
         except OSError as error:
@@ -171,25 +177,25 @@ def passed_socket(environment: MutableMapping[str, str]) -> PassedListener | Non
     return PassedListener(passed)
 
 
-def group_id(name: str) -> int:
-    """Return the number of a group; ConfigError where there is none of that name."""
+def group_id(name: str, key: str) -> int:
+    """Return the number of the group that `key` of the configuration names; ConfigError where this machine has no such group."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError as error:
         problem = (
-            f"At 'api.group': there is no group {name} on this machine; make it with `groupadd {name}`, or name another"
+            f"At '{key}': there is no group {name} on this machine; make it with `groupadd {name}`, or name another"
         )
         raise ConfigError("the configuration", [problem]) from error
 
 
-def bind(path: Path, group: int | None = None) -> socket.socket:
-    """Return a listening Unix socket at `path`, readable and writable by its owner alone, or also by a group."""
+def bind(path: Path, *groups: int) -> socket.socket:
+    """Return a listening Unix socket at `path`, readable and writable by its owner alone, or also by groups."""
     _check_length(path)
     if answers(path):
         raise ConfigError(str(path), ["another daemon answers on this socket; set 'socket' to another path"])
     try:
         # Whoever may use the socket must reach it; what lies beside it is in a directory of its own.
-        path.parent.mkdir(mode=0o700 if group is None else 0o711, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o711 if groups else 0o700, parents=True, exist_ok=True)
         _remove_dead_socket(path)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
@@ -197,13 +203,40 @@ def bind(path: Path, group: int | None = None) -> socket.socket:
             server.bind(os.fspath(path))
         finally:
             os.umask(before)
-        if group is not None:
-            os.chown(path, -1, group)
-            path.chmod(0o660)
+        if groups:
+            _open_to(path, *dict.fromkeys(groups))
         server.listen(BACKLOG)
     except OSError as error:
         raise _cannot_be_made(path, error) from error
     return server
+
+
+def _open_to(path: Path, first: int, *others: int) -> None:
+    os.chown(path, -1, first)
+    path.chmod(0o660)
+    if not others:
+        return
+    try:
+        os.setxattr(path, "system.posix_acl_access", _access_list(others))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        log.warning(
+            "only members of 'api.group' can open the socket %s: its file system keeps no access list for 'api.admin_group' too (%s)",
+            path,
+            reason,
+        )
+
+
+def _access_list(groups: Sequence[int]) -> bytes:
+    """Return what mode 0660 says, and the same for further groups: linux/posix_acl_xattr.h."""
+    entries = [
+        (_USER_OBJ, _READ_WRITE, _UNDEFINED),
+        (_GROUP_OBJ, _READ_WRITE, _UNDEFINED),
+        *((_GROUP, _READ_WRITE, group) for group in sorted(groups)),
+        (_MASK, _READ_WRITE, _UNDEFINED),
+        (_OTHER, 0, _UNDEFINED),
+    ]
+    return struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
 def _cannot_be_made(path: Path, error: OSError) -> ConfigError:

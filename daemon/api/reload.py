@@ -8,9 +8,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.routing import Route
 
 from daemon.api import schema
+from daemon.api.admission import Role, Work
+from daemon.api.routes import Row
 from daemon.errors import ConfigError, ModelError, QueryError
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ class Reloads:
     def __init__(self, reload: Callable[[], Difference]) -> None:
         self._reload = reload
 
-    def routes(self) -> list[Route]:
-        return [Route("/v1/reload", self.reload, methods=["POST"])]
+    def routes(self) -> list[Row]:
+        return [Row(Role.ADMINISTERS, "POST", "/v1/reload", self.reload, Work.COMPUTES)]
 
-    async def reload(self, request: Request) -> Response:  # noqa: ARG002 - a route's signature
+    async def reload(self, _: Request, __: None) -> Response:
         answer = await self._in_a_thread()
         return Response(answer.json_bytes(), media_type="application/json")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from daemon.api import schema
-from daemon.api.bodies import check_path, flag, json_object, path_in, small_body
+from daemon.api.admission import Role, Work
+from daemon.api.bodies import check_path, flag, named, path_in, perhaps_named
+from daemon.api.routes import Row
 from daemon.errors import ExportError, QueryError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -43,21 +44,23 @@ class Transfers:
         self._forgetting = forgetting
         self._turns = turns
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Row]:
+        asks, administers = Role.ASKS, Role.ADMINISTERS
         return [
-            Route("/v1/export", self.export, methods=["GET"]),
-            Route("/v1/import", self.take, methods=["POST"]),
-            Route("/v1/relocate", self.relocate, methods=["POST"]),
-            Route("/v1/forget", self.forget, methods=["POST"]),
+            # It tells what any number of questions tell.
+            Row(asks, "GET", "/v1/export", self.export, Work.WAITS),
+            Row(administers, "POST", "/v1/import", self.take, Work.WAITS),
+            Row(administers, "POST", "/v1/relocate", self.relocate, Work.COMPUTES, perhaps_named),
+            Row(administers, "POST", "/v1/forget", self.forget, Work.COMPUTES, named),
         ]
 
-    async def export(self, request: Request) -> Response:
+    async def export(self, request: Request, _: None) -> Response:
         chunks = self._exporter.chunks(lambda: request.app.state.stopping)
         # Until the first there can be another answer.
         first = await run_in_threadpool(next, chunks)
         return StreamingResponse(itertools.chain([first], chunks), media_type="application/octet-stream")
 
-    async def take(self, request: Request) -> Response:
+    async def take(self, request: Request, _: None) -> Response:
         moved = _moved(request)
         pieces = _pieces(request, asyncio.get_running_loop())
         return _respond(await run_in_threadpool(self._take, pieces, moved))
@@ -72,8 +75,7 @@ class Transfers:
                 raise QueryError("unavailable", f"{error}; {AGAIN} when it is back") from error
         return schema.ImportAnswer.model_validate(imported)
 
-    async def relocate(self, request: Request) -> Response:
-        asked = json_object(await small_body(request) or b"{}")
+    async def relocate(self, request: Request, asked: dict[str, Any]) -> Response:
         old, new = path_in(asked, "from", needed=True), path_in(asked, "to", needed=True)
         return _respond(await run_in_threadpool(self._relocate, request, old, new, dry_run=flag(asked, "dry_run")))
 
@@ -90,8 +92,7 @@ class Transfers:
             dry_run=dry_run,
         )
 
-    async def forget(self, request: Request) -> Response:
-        asked = json_object(await small_body(request))
+    async def forget(self, request: Request, asked: dict[str, Any]) -> Response:
         path = path_in(asked, "path", needed=True)
         return _respond(await run_in_threadpool(self._forget, request, path, dry_run=flag(asked, "dry_run")))
 

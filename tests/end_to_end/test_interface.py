@@ -100,7 +100,7 @@ def interface(shared_lookalike: Lookalike, photos: Photos) -> Iterator[Interface
     file = one.root / "lookalike.yaml"
     file.write_text(
         f"folders: ['{one.folder}']\nmodels: [efficientnet-lite0]\n"
-        f"api: {{listen: '127.0.0.1:{port}', token: {TOKEN}}}\nmilvus: {{timeout_seconds: 30}}\n",
+        f"api: {{listen: '127.0.0.1:{port}', admin_token: {TOKEN}}}\nmilvus: {{timeout_seconds: 30}}\n",
         encoding="utf-8",
     )
     one.start("--config", file)

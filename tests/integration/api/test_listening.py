@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from daemon.api import app, bodies, connections
-from daemon.api.admission import Admission, Admitted
+from daemon.api.admission import Admission, Admitted, Entitled
 from daemon.api.listening import PassedListener, TcpListener, UnixListener, group_id, passed_socket
 from daemon.api.schema import HealthAnswer
 from daemon.api.server import Certificate, Server
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from daemon.api.listening import Listener
 
 TOKEN = "a-token-of-twenty-chars"
+ADMIN_TOKEN = "another-token-of-twenty-chars"
 NOBODY = 65_534
 HEALTH = ("GET", "/v1/health")
 
@@ -50,8 +51,8 @@ def served(listener: Listener, admission: Admission | None = None, **options: An
         server.stop()
 
 
-def admission(group: int | None = None) -> Admission:
-    return Admission(Admitted(4, 1000.0), group=group, token=TOKEN)
+def admission(group: int | None = None, admin_group: int | None = None) -> Admission:
+    return Admission(Admitted(4, 1000.0), asks=Entitled(group, TOKEN), administers=Entitled(admin_group, ADMIN_TOKEN))
 
 
 def free_port() -> int:
@@ -59,14 +60,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def as_another(path: Path) -> str:
+def as_another(path: Path, request: str = "GET /v1/health", group: int = NOBODY) -> str:
     """Return what a process of another user gets: a status, or why it cannot connect."""
     # It changes its user when it runs, since it may not be able to start an interpreter of ours.
     script = (
         "import os, socket, sys\n"
-        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY}); s = socket.socket(socket.AF_UNIX)\n"
+        f"os.setgroups([]); os.setgid({group}); os.setuid({NOBODY}); s = socket.socket(socket.AF_UNIX)\n"
         "try: s.connect(sys.argv[1])\nexcept OSError as e: print(type(e).__name__); sys.exit()\n"
-        "s.sendall(b'GET /v1/health HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n'); print(s.recv(1000).split()[1].decode())"
+        f"s.sendall(b'{request} HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n'); print(s.recv(1000).split()[1].decode())"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -101,10 +102,24 @@ def test_a_member_of_the_group_may_ask_and_a_stranger_may_not(directory: Path) -
         assert as_another(directory / "s") == "PermissionError"
 
 
+@root
+def test_the_two_groups_reach_one_socket_and_only_one_of_them_administers(directory: Path) -> None:
+    directory.chmod(0o711)
+    asks, administers, neither = 1001, 1002, 1003
+    remove = "POST /v1/models/remove"
+    with served(UnixListener(directory / "s", asks, administers), admission(asks, administers)):
+        assert as_another(directory / "s", group=asks) == "200"
+        assert as_another(directory / "s", remove, asks) == "403"
+        assert as_another(directory / "s", group=administers) == "200"
+        # Let in, and told to name a model.
+        assert as_another(directory / "s", remove, administers) == "400"
+        assert as_another(directory / "s", group=neither) == "PermissionError"
+
+
 def test_a_group_that_is_not_there_is_said() -> None:
-    assert group_id("root") == 0
+    assert group_id("root", "api.group") == 0
     with pytest.raises(ConfigError, match=r"At 'api.group': there is no group no-such-group .*groupadd no-such-group"):
-        group_id("no-such-group")
+        group_id("no-such-group", "api.group")
 
 
 # A socket that is passed
