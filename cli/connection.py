@@ -10,6 +10,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
 
 from cli.errors import DaemonUnreachable
+from cli.peer import Stranger, check_peer, check_place
 from daemon.holder import locked_by
 from daemon.paths import SOCKET_PATH_BYTES, NoHomeDirectory, asked_data_dir
 
@@ -86,7 +87,13 @@ class UnixConnection(HTTPConnection):
             raise DaemonUnreachable(message)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            check_place(self._path)
             self._connect_socket(self.sock)
+            # Nothing has been sent yet.
+            check_peer(self._path, self.sock)
+        except Stranger as error:
+            self.close()
+            raise DaemonUnreachable(str(error)) from error
         except OSError as error:
             self.close()
             raise self._unreachable(error) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from daemon.errors import ConfigError
+from daemon.ownership import open_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,7 +74,10 @@ class Document:
     def read(cls, path: Path) -> Document:
         """Read the file at `path`; ConfigError when it cannot be read or is not YAML."""
         try:
-            return cls(str(path), path.read_text(encoding="utf-8"))
+            # A shell passes a pipe, as from <(command). Any other pipe may have no writer.
+            opener = None if path.is_relative_to("/dev") else open_named
+            with open(path, encoding="utf-8", opener=opener) as file:
+                return cls(str(path), file.read())
         except OSError as error:
             raise ConfigError(str(path), [f"it cannot be read: {error.strerror}"]) from error
         except UnicodeDecodeError as error:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from daemon.ownership import read_file
 from daemon.paths import LOCK_NAME
 
 PROC = Path("/proc")
+PID_BYTES = 32
 MOST_CHARACTERS = 200
 """How much of a command line a sentence shows."""
 
@@ -28,7 +30,7 @@ def lock_holder(path: Path, proc: Path) -> int | None:
     file system may show the kernel another device than stat(2) does (btrfs), so then the file's inode has to do.
     """
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
         lines = (proc / "locks").read_text().splitlines()
     except OSError:
         return None
@@ -50,7 +52,7 @@ def lock_holder(path: Path, proc: Path) -> int | None:
 def written_pid(path: Path) -> int | None:
     """Return the process id that a lock file names."""
     try:
-        said = path.read_text(errors="replace").strip()
+        said = read_file(path, PID_BYTES).decode(errors="replace").strip()
     except OSError:
         return None
     return int(said) if said.isdecimal() else None

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from daemon import ownership
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 DIRECTORY = "in_hand"
 SUSPECTS = "suspects.json"
+MOST_BYTES = 64 * 1024 * 1024
+"""How much of a file of notes is read."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 CRASHES = 2
 """A crash may have another cause. So a photo is blamed only for its second crash, and only when nothing else was in hand."""
@@ -88,6 +92,7 @@ class InHand:
             return
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ownership.check_directories(self._directory)
             self._learn(self._directory)
             self._is_open = True
         except OSError as error:
@@ -195,8 +200,7 @@ class InHand:
     def _write_suspects(self, directory: Path) -> None:
         suspects = {path: asdict(one) for path, one in self._suspects.items()}
         written = directory / f"{SUSPECTS}.new"
-        with open(written, "w", encoding="ascii", opener=_private) as file:
-            json.dump({"boot": _boot(), "suspects": suspects}, file)
+        ownership.write_file(written, json.dumps({"boot": _boot(), "suspects": suspects}).encode("ascii"))
         written.replace(directory / SUSPECTS)
 
     def _cannot(self, error: OSError) -> None:
@@ -232,13 +236,13 @@ class _Note:
         # Without a note, a crash stays unexplained; that is no reason to stop working.
         with contextlib.suppress(OSError):
             if self._descriptor is None:
-                self._descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._descriptor = ownership.open_file(self._file, os.O_WRONLY | os.O_CREAT)
             os.pwrite(self._descriptor, data, 0)
 
 
 def _read_note(file: Path) -> tuple[Stage, list[Photo]] | None:
     """Return the stage and the photos of a note; None when nothing was in hand, or when the note is not whole."""
-    data = file.read_bytes()
+    data = ownership.read_file(file, MOST_BYTES, owners={os.geteuid()})
     try:
         (length,) = _LENGTH.unpack_from(data)
         said = data[_LENGTH.size : _LENGTH.size + length]
@@ -252,15 +256,11 @@ def _read_note(file: Path) -> tuple[Stage, list[Photo]] | None:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(ownership.read_file(file, MOST_BYTES, owners={os.geteuid()}))
     except (FileNotFoundError, ValueError):
         # A power cut may leave it empty.
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _boot() -> str:

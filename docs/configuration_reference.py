@@ -187,6 +187,8 @@ def _outside() -> str:
         "(`LoadCredential=`, which\n[the shipped units](service.md) have):\n\n"
         f"| variable | credential | key |\n|---|---|---|\n{rows}\n\n"
         "`lookalike` reads `LOOKALIKE_SOCKET` too, and `LOOKALIKE_TIMEOUT`, the default of its `--timeout` in seconds.\n"
+        "`LOOKALIKE_DAEMON_USER` names a user (name or number) whose daemon `lookalike` may ask as well, beside yours, root's and the\n"
+        "machine's service. It is for a daemon of somebody else whose `api.group` you are in.\n"
     )
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from daemon import ownership
 from daemon.errors import ConfigError
 from daemon.paths import SOCKET_PATH_BYTES, SYSTEM_SOCKET
 from daemon.places import Inode
@@ -196,6 +197,7 @@ def bind(path: Path, *groups: int) -> socket.socket:
     try:
         # Whoever may use the socket must reach it; what lies beside it is in a directory of its own.
         path.parent.mkdir(mode=0o711 if groups else 0o700, parents=True, exist_ok=True)
+        _refuse_directory_of_others(path.parent)
         _remove_dead_socket(path)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
@@ -242,6 +244,14 @@ def _access_list(groups: Sequence[int]) -> bytes:
 def _cannot_be_made(path: Path, error: OSError) -> ConfigError:
     reason = (error.strerror or str(error)).lower()
     return ConfigError(str(path), [f"the socket cannot be made: {reason}; set 'socket' to another path"])
+
+
+def _refuse_directory_of_others(directory: Path) -> None:
+    """Refuse a directory in which another user could put a socket in the place of ours: not where the sticky bit is set."""
+    found = os.lstat(directory)
+    if reason := ownership.directory_refusal(found, ownership.ours(), may_be_shared=True):
+        problem = f"the socket cannot be made in it: {reason}; close it, or set 'socket' to a path in another directory"
+        raise ConfigError(str(directory), [problem])
 
 
 def _put_aside(path: Path) -> Path | None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from daemon import ownership
 from daemon.encode.specs import ModelSpec, Sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+MOST_BYTES = 16 * 1024 * 1024
 IMAGE_GRAPH = "image/model.onnx"
 TEXT_GRAPH = "text/model.onnx"
 TOKENIZER = "text/tokenizer.json"
@@ -39,7 +41,7 @@ class Manifest(BaseModel):
 def read(directory: Path) -> Manifest | None:
     """Return the manifest of a directory; None when it is missing, damaged, or of a release that knew other specs."""
     try:
-        document = json.loads((directory / MANIFEST).read_bytes())
+        document = json.loads(ownership.read_file(directory / MANIFEST, MOST_BYTES))
         if document["sha256"] != _checksum(document["manifest"]):
             return None
         return Manifest.model_validate_json(json.dumps(document["manifest"]))

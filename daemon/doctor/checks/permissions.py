@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.doctor.finding import Finding, note, ok, problem, warning
+from daemon.ownership import is_of_own_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,10 @@ def _directory(context: Context, key: str, directory: Path, *, private: bool = F
     if found.st_mode & stat.S_IWOTH:
         yield problem(
             f"{key} ({directory}) can be written by every user, so lookaliked does not use it", f"chmod o-w {place}"
+        )
+    elif found.st_mode & stat.S_IWGRP and not is_of_own_group(found):
+        yield problem(
+            f"{key} ({directory}) can be written by its group, so lookaliked does not use it", f"chmod g-w {place}"
         )
     elif private and stat.S_IMODE(found.st_mode) & 0o077:
         yield warning(

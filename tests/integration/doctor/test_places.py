@@ -144,6 +144,15 @@ def test_a_directory_that_others_may_enter_or_we_may_not_is_told_with_its_chmod(
 
 
 @pytest.mark.needs_root("only root can give files away")
+def test_a_directory_that_a_group_may_write_is_a_problem(clinic: Clinic) -> None:
+    clinic.data_dir.mkdir()
+    os.chown(clinic.data_dir, -1, 65533)
+    clinic.data_dir.chmod(0o770)
+    found = clinic.worst("permissions")
+    assert (found.level, found.mend) == ("problem", (f"chmod g-w {clinic.data_dir}",))
+
+
+@pytest.mark.needs_root("only root can give files away")
 def test_a_file_of_another_user_is_a_problem_with_its_chown(clinic: Clinic) -> None:
     stranger = clinic.data_dir / "milvus" / "wal"
     stranger.parent.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -259,3 +260,34 @@ def test_files_of_any_size_are_read_in_chunks(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(prepared, "CHUNK_BYTES", 3)
     manifest = made(tmp_path, VERSION, filled())
     assert opened(directory_of(tmp_path, VERSION)) == manifest
+
+
+@pytest.mark.needs_root("only root can give directories away")
+def test_what_another_user_has_put_into_its_place_is_not_used(tmp_path: Path) -> None:
+    made(tmp_path, VERSION, filled())
+    os.chown(directory_of(tmp_path, VERSION), 65534, 65534)
+    assert opened(directory_of(tmp_path, VERSION)) is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", [MANIFEST, "image/model.onnx"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    made(tmp_path, VERSION, filled())
+    (directory_of(tmp_path, VERSION) / name).unlink()
+    os.mkfifo(directory_of(tmp_path, VERSION) / name)
+    with contextlib.suppress(OSError):
+        assert opened(directory_of(tmp_path, VERSION)) is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_no_file_is_made_through_what_was_put_into_the_place_of_the_lock(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "cache" / "models").mkdir(parents=True)
+    lock = tmp_path / "cache" / "models" / ".lock"
+    if kind == "link":
+        lock.symlink_to(tmp_path / "new")
+    else:
+        os.mkfifo(lock)
+    with pytest.raises(OSError, match=r"it is a symbolic link|it is no regular file"):
+        made(tmp_path / "cache", VERSION, filled())
+    assert not (tmp_path / "new").exists()

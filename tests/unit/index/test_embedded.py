@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daemon.directories import make_directory
 from daemon.errors import AlreadyRunning, ConfigError, StoreUnavailable
 from daemon.index import child
 from daemon.index.embedded import (
@@ -32,7 +33,6 @@ from daemon.index.embedded import (
     accepts_connections,
     ask,
     describe_exit,
-    make_directory,
     wait_until,
 )
 from daemon.logs.floods import FloodHandler, Floods
