@@ -26,6 +26,7 @@ from daemon import paths
 from daemon.documents import Document
 from daemon.errors import ConfigError
 from daemon.folders import overlaps, unusable
+from daemon.ownership import open_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -488,7 +489,8 @@ def _overlay_credentials(document: Document, directory: str | None) -> None:
         path = Path(directory or "", name)
         try:
             # Editors end a file with a line's end, which no secret has.
-            value = path.read_text(encoding="utf-8").rstrip("\r\n")
+            with open(path, encoding="utf-8", opener=open_named) as file:
+                value = file.read().rstrip("\r\n")
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:

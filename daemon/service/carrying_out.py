@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from daemon import ownership
 from daemon.errors import AlreadyRunning, ServiceError
+from daemon.paths import LOCK_NAME
+from daemon.service.removing import remove, remove_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,15 +54,18 @@ def _held(data_dir: Path | None) -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         # Not the daemon's own DataLock, which refuses a directory of another user: here it may be root who purges.
-        with contextlib.suppress(FileNotFoundError):
-            file = stack.enter_context((data_dir / "lock").open("rb"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AlreadyRunning(
-                    f"nothing is deleted: another lookaliked works in {data_dir}; stop it first"
-                ) from error
+        with contextlib.suppress(OSError):
+            # No daemon locks a link or a pipe.
+            file = stack.enter_context(os.fdopen(ownership.open_existing(data_dir / LOCK_NAME), "rb"))
+            _lock(file, data_dir)
         yield
+
+
+def _lock(file: BinaryIO, data_dir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise AlreadyRunning(f"nothing is deleted: another lookaliked works in {data_dir}; stop it first") from error
 
 
 def _change_files(plan: Plan, tell: Callable[[str], None]) -> None:
@@ -74,10 +79,10 @@ def _change_files(plan: Plan, tell: Callable[[str], None]) -> None:
             _write(writing)
     for path in plan.removals:
         tell(f"deleting {path}")
-        _remove(path)
+        remove(path)
     for directory in plan.emptied:
         with contextlib.suppress(OSError):
-            directory.rmdir()
+            remove_empty(directory)
 
 
 def _write(writing: Writing) -> None:
@@ -97,13 +102,6 @@ def _write(writing: Writing) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def run(command: Command, tell: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
 from daemon.errors import ConfigError
 from daemon.folders import unusable
+from daemon.ownership import open_named
 from daemon.service import settings, units
 from daemon.service.places import ACCOUNT, SERVICE, SOCKET
 from daemon.service.plan import Command, Plan, Writing
@@ -165,7 +166,8 @@ def _notices(places: Places, request: Request, config: Config, account: Account 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8", opener=open_named) as file:
+            return file.read()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daemon import paths
+from daemon import ownership, paths
 from daemon.errors import ServiceError
 from daemon.service.places import ACCOUNT, SERVICE, SLICE, SOCKET
 
@@ -69,7 +69,11 @@ def installed(places: Places) -> Iterator[Path]:
 
 def is_ours(path: Path) -> bool:
     """Return whether an installation wrote the file."""
-    return path.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+    try:
+        with open(path, "rb", opener=ownership.open_named) as file:
+            return file.read(len(MARK)) == MARK.encode()
+    except OSError:
+        return False
 
 
 def _marked(text: str) -> str:
