@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cli.errors import CliError
+from daemon.paths import absolute
 
 if TYPE_CHECKING:
     from cli.client import Client
@@ -30,7 +31,7 @@ def library_path(client: Client, name: str, *, may_be_long: bool = False) -> str
         root = os.path.realpath(folder["path"])
         if os.path.commonpath([root, real]) == root:
             return os.path.normpath(os.path.join(folder["path"], os.path.relpath(real, root)))
-    return os.path.abspath(name)
+    return absolute(name)
 
 
 def refuse_too_long(name: str, *, may_be_long: bool = False) -> None:

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from daemon import paths
+from daemon import canonical, paths
 from daemon.documents import Document
 from daemon.errors import ConfigError
 from daemon.folders import overlaps, unusable
@@ -69,7 +69,10 @@ def _named(path: object) -> object:
 def _absolute(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError("should be a path, and no path holds a NUL character")
-    return Path(os.path.abspath(_expanded(path)))
+    made = paths.absolute(str(_expanded(path)))
+    if fault := canonical.fault(made):
+        raise ValueError(f"should be another path: {fault}")
+    return Path(made)
 
 
 def _expanded(path: Path) -> Path:

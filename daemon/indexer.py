@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import blake3
 
-from daemon import blame, long_paths
+from daemon import blame, canonical, long_paths
 from daemon.backfill import Backfill
 from daemon.changes import FileStat, Hint, PhotoInfo, inode_of, photo_id, signature
 from daemon.errors import DecoderError, ModelError, PhotoError, StoreRefused, StoreUnavailable
@@ -493,6 +493,9 @@ class Indexer:
         return [later.get(task.path, decision) for task, decision in decided]
 
     def _decide(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
+        if canonical.fault(task.path):
+            # An earlier version took it so from a request; the file has its entry under the path that a walk gives.
+            return Remove(task.path)
         if record is not None and self._territory.ignores(task.path):
             # Whatever became of the file and its disk: answers may not find anything by that name.
             return Exclude(task.path)

@@ -51,6 +51,12 @@ def expanded(path: Path) -> Path:
         ) from error
 
 
+def absolute(path: str) -> str:
+    """Return the one form (daemon.canonical) of a path that a user wrote; a relative one starts at the current directory."""
+    made = os.path.abspath(path)
+    return made[1:] if made.startswith("//") else made
+
+
 def config_file() -> Path:
     """Return the configuration file that is read when none is named."""
     return (

@@ -1,6 +1,5 @@
 """lookalike forget."""
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ from cli import output
 from cli.commands.options import AsJson, SilenceSeconds, Socket, connect
 from cli.errors import CliError
 from cli.report.text import count, printable
+from daemon.paths import absolute
 
 if TYPE_CHECKING:
     from cli.answers import ForgetAnswer
@@ -42,7 +42,7 @@ def forget(
         raise CliError("no folder is named: the argument is empty")
     with connect(socket, timeout_seconds) as client:
         # As it was written in the configuration: a link may stand there now.
-        path = os.path.abspath(folder)
+        path = absolute(folder)
         if not yes and not dry_run:
             # The daemon counts first: it refuses before anybody has to answer.
             _confirm(client.forget(path, dry_run=True).answer)

@@ -1,6 +1,5 @@
 """lookalike import."""
 
-import os
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from cli.exports import passing
 from cli.files import is_regular, streamed
 from cli.progress import Downloads
 from cli.report.transfer import import_line, import_notices
+from daemon.paths import absolute
 
 HELP = """
 Take an export into the library, so that its photos need not be encoded.
@@ -64,7 +64,7 @@ def _pair(moved: str) -> tuple[str, str]:
     old, separator, new = moved.partition("=/")
     if not old.startswith("/") or not separator:
         raise typer.BadParameter("--moved takes two absolute paths, as in --moved /home/ann/Pictures=/srv/photos.")
-    return os.path.normpath(old), os.path.normpath(f"/{new}")
+    return absolute(old), absolute(f"/{new}")
 
 
 def _check(file: str) -> None:

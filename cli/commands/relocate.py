@@ -1,6 +1,5 @@
 """lookalike relocate."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from cli.commands.options import AsJson, SilenceSeconds, Socket, connect
 from cli.errors import CliError
 from cli.library import library_path, refuse_too_long
 from cli.report.transfer import relocation_lines
+from daemon.paths import absolute
 
 HELP = """
 Tell the library that photos which lay below OLD lie below NEW now.
@@ -38,7 +38,7 @@ def relocate(
     with connect(socket, timeout_seconds) as client:
         # A link may stand at the old place now, which leads to the new one.
         refuse_too_long(old)
-        before, now = os.path.abspath(old), library_path(client, new)
+        before, now = absolute(old), library_path(client, new)
         output.waiting(f"comparing what was known below {before} with {now}")
         reply = client.relocate(before, now, dry_run=dry_run)
     answer = reply.answer

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from daemon import canonical
 from daemon.errors import QueryError
 
 if TYPE_CHECKING:
@@ -109,14 +109,9 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def check_path(path: str) -> None:
-    """Refuse what cannot be the name of a file."""
-    try:
-        possible = b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        # A surrogate that stands for no byte: see Answer.json_bytes.
-        possible = False
-    if not possible:
-        raise QueryError("bad_request", "no file can have such a path")
+    """Refuse a path that is not in its one form; an empty one names nothing."""
+    if path and (fault := canonical.fault(path)):
+        raise QueryError("bad_request", fault)
 
 
 def path_in(asked: dict[str, Any], key: str, *, needed: bool = False) -> str:

@@ -109,9 +109,9 @@ def _moved(request: Request) -> list[tuple[str, str]]:
     fields = parse_qs(request.url.query, errors="surrogateescape", keep_blank_values=True)
     old, new = fields.get("from", []), fields.get("to", [])
     for path in (*old, *new):
+        if not path:
+            raise QueryError("bad_request", "'from' and 'to' must be paths")
         check_path(path)
-        if not path.startswith("/"):
-            raise QueryError("bad_request", "'from' and 'to' must be absolute paths")
     if len(old) != len(new):
         raise QueryError("bad_request", "each 'from' takes a 'to'")
     return list(zip(old, new, strict=True))

@@ -235,6 +235,14 @@ class Mappings:
             yield from page
             page = self.page(folder, page[-1][0]) if len(page) == PAGE else []
 
+    def every_path(self) -> Iterator[str]:
+        """Yield the path of every file that is listed, in byte order, and of every failure."""
+        first = b"-"
+        while page := self._run("page", first, b"+", PAGE)[::2]:
+            yield from map(os.fsdecode, page)
+            first = b"(" + page[-1]
+        yield from self.failed_paths()
+
     def photos_below(self, folders: Sequence[str]) -> set[int]:
         """Return the photos that a file below one of the folders holds."""
         found: set[int] = set()

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import daemon
+from daemon import canonical
 from daemon.errors import StoreError
 from daemon.index.mappings import SCHEMA
+from daemon.names import printable
 from daemon.transfer import frames
 from daemon.transfer.frames import MAGIC, FrameWriter
+from daemon.transfer.parsing import takes_failure, takes_file, takes_photo
 from daemon.transfer.records import (
     ExportedFailure,
     Head,
@@ -93,7 +96,11 @@ class Exporter:
     def _body(
         self, collections: Sequence[Collection], photos: Sequence[int], totals: Totals
     ) -> Iterator[tuple[bytes, bytes]]:
-        yield frames.FOLDERS, folders_bytes(self._index.mappings.remembered())
+        remembered = self._index.mappings.remembered()
+        yield (
+            frames.FOLDERS,
+            folders_bytes({path: one for path, one in remembered.items() if not canonical.fault(path)}),
+        )
         for start in range(0, len(photos), PAGE):
             yield from self._page(collections, photos[start : start + PAGE], totals)
         yield from self._failures(totals)
@@ -101,7 +108,8 @@ class Exporter:
     def _page(
         self, collections: Sequence[Collection], ids: Sequence[int], totals: Totals
     ) -> Iterator[tuple[bytes, bytes]]:
-        known = [(info, paths) for info, paths in self._index.mappings.photos(ids) if info is not None and paths]
+        held = [(info, paths) for info, paths in self._index.mappings.photos(ids) if info is not None and paths]
+        known = [(info, paths) for info, paths in held if takes_photo(info) or _leave_out(paths[0])]
         wanted = [info.id for info, _ in known]
         for place, collection in enumerate(collections):
             rows = self._index.vectors.read(collection.name, wanted)
@@ -121,22 +129,24 @@ class Exporter:
     def _files(self, photo: int, paths: Sequence[str]) -> Iterator[tuple[str, FileStat]]:
         for path, record in zip(paths, self._index.mappings.files(paths), strict=True):
             # Since it was listed it may have become another photo's.
-            if record is not None and record.photo == photo:
+            if record is not None and record.photo == photo and (takes_file(path, record.stat) or _leave_out(path)):
                 yield path, record.stat
 
     def _failures(self, totals: Totals) -> Iterator[tuple[bytes, bytes]]:
         found = iter(self._index.mappings.failures().values())
         while some := list(itertools.islice(found, FILES)):
-            totals.failures += len(some)
-            yield (
-                frames.FAILURES,
-                failures_bytes(
-                    [
-                        ExportedFailure(one.path, one.reason, one.attempts, one.since, one.signature, one.kind)
-                        for one in some
-                    ]
-                ),
-            )
+            failures = [
+                ExportedFailure(one.path, one.reason, one.attempts, one.since, one.signature, one.kind) for one in some
+            ]
+            taken = [one for one in failures if takes_failure(one) or _leave_out(one.path)]
+            totals.failures += len(taken)
+            yield frames.FAILURES, failures_bytes(taken)
+
+
+def _leave_out(path: str) -> bool:
+    """Say that an entry is left out of an export, because an import would refuse it and all that follows it; return False."""
+    log.warning("%s: this entry is left out of the export, for no import would take it", printable(path))
+    return False
 
 
 def _bounded(texts: Iterator[str]) -> Iterator[list[str]]:

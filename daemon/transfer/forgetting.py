@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from daemon import canonical
 from daemon.errors import QueryError
 from daemon.index.mappings import Remove
 from daemon.index.tally import is_in, touch
@@ -60,9 +61,9 @@ class Forgetting:
         QueryError if `path` overlaps with a watched folder, if the index knows nothing about it, or if `stopped` returns a
         reason to end. Raises StoreUnavailable.
         """
-        if not path.startswith(os.sep):
-            raise QueryError("bad_request", "'path' must be an absolute path")
-        path = os.path.normpath(path)
+        path = path.rstrip("/") or "/"
+        if fault := canonical.fault(path):
+            raise QueryError("bad_request", fault)
         self._refuse_watched(path)
         mappings, found, photos = self._index.mappings, Forgotten(), set[int]()
         failed = [one for one in mappings.failed_paths() if is_in(one, path)]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daemon import canonical
 from daemon.changes import FileStat, PhotoInfo, Remembered
 from daemon.errors import FAILURE_KINDS, ExportError
 from daemon.transfer.records import (
@@ -26,14 +27,12 @@ from daemon.transfer.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from daemon.errors import FailureKind
 
-PATH_BYTES = 4096
-"""PATH_MAX of Linux."""
 MAX_MODELS = 100
 MAX_DIM = 32_768
 """What Milvus takes."""
@@ -120,8 +119,32 @@ class _Checked:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | OverflowError):
+        if isinstance(error, _NOT_A_RECORD):
             raise _wrong(self._what) from error
+
+
+_NOT_A_RECORD = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def takes_photo(info: PhotoInfo) -> bool:
+    """Whether an import takes this photo; the exporter asks, for one entry that is refused spoils all that follow it."""
+    return _is_taken(_photo, asdict(info) | {"files": ()})
+
+
+def takes_file(path: str, stat: FileStat) -> bool:
+    return _is_taken(_file, path, stat.size, stat.mtime_ns, stat.device, stat.inode)
+
+
+def takes_failure(failure: ExportedFailure) -> bool:
+    return _is_taken(_failure, asdict(failure))
+
+
+def _is_taken(read: Callable[..., object], *values: object) -> bool:
+    try:
+        read(*values)
+    except _NOT_A_RECORD:
+        return False
+    return True
 
 
 def _wrong(what: str) -> ExportError:
@@ -223,9 +246,7 @@ def _moment(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    """Return a path as the daemon makes them: absolute, and with nothing in it that leads elsewhere."""
-    path = _text(value, PATH_BYTES)
-    raw = os.fsencode(path)
-    if not path.startswith("/") or b"\0" in raw or len(raw) > PATH_BYTES or os.path.normpath(path) != path:
+    path = _text(value, canonical.MAX_BYTES)
+    if canonical.fault(path):
         raise ValueError
     return path

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from daemon import canonical
 from daemon.changes import FileStat
 from daemon.errors import QueryError
 from daemon.index.mappings import PAGE, Bind, Fail, Remove
@@ -55,7 +56,6 @@ class Relocation:
 
     def run(self, old: str, new: str, *, dry_run: bool, stopped: Callable[[], bool] = lambda: False) -> Relocated:
         """Have everything that is known below `old` known below `new`, where it lies now; QueryError when that cannot be meant."""
-        old, new = os.path.normpath(old), os.path.normpath(new)
         self._check(old, new)
         found = self._survey(old, new)
         if dry_run or not (found.moved or found.kept or found.failures):
@@ -75,8 +75,8 @@ class Relocation:
     # Whether
 
     def _check(self, old: str, new: str) -> None:
-        if not (os.path.isabs(old) and os.path.isabs(new)):
-            raise QueryError("bad_request", "both places must be absolute paths")
+        if fault := canonical.fault(old) or canonical.fault(new):
+            raise QueryError("bad_request", fault)
         if _is_below(old, new) or _is_below(new, old):
             raise QueryError(
                 "bad_request", f"{old} and {new} lie inside one another; lookalike sync finds what moved there"

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from daemon import canonical
 from daemon.changes import FileStat, signature
 from daemon.verify.report import Finding
 from daemon.watch.reconcile import Walk, differences
@@ -43,9 +44,10 @@ class Files:
             walk = Walk(folder.path, self._filters, self._stopped)
             for raw, _ in differences(_readable(walk), self._mappings.stream(folder.path)):
                 path = os.fsdecode(raw)
-                if path not in failed:
+                if path not in failed and not canonical.fault(path):
                     yield FILE, path
-            yield from ((FILE, path) for path in failed if path.startswith(folder.path.rstrip(os.sep) + os.sep))
+            prefix = folder.path.rstrip(os.sep) + os.sep
+            yield from ((FILE, path) for path in failed if path.startswith(prefix) and not canonical.fault(path))
 
     def look(self, subjects: Sequence[Subject]) -> dict[Subject, Finding]:
         failed = self._mappings.failure_signatures()

@@ -16,6 +16,7 @@ KINDS = {
     "outdated": "files recorded with another size, mtime or inode than the disk has",
     "ghost_path": "files recorded that are not on the disk",
     "held": "files recorded that are not to be seen on the disk, and are kept until that is decided",
+    "path_refused": "files and failures recorded under a path that no walk gives, as with // or .. in it",
     "vector_missing": "photos without their vector in a model's collection",
     "vector_stray": "vectors that no photo is known for, or that are not recorded as stored",
     "mapping_broken": "places where what Redis holds contradicts itself",

@@ -16,6 +16,7 @@ from daemon.lifecycle import Turns
 from daemon.verify.barrier import Barrier
 from daemon.verify.content import Contents
 from daemon.verify.files import Files
+from daemon.verify.names import Names
 from daemon.verify.report import ModelVectors, Report, by_kind
 from daemon.verify.stores import Contradictions, Intents, StoredVectors
 
@@ -40,7 +41,7 @@ REPAIR_SECONDS = 600.0
 """How long what is being mended is waited for: every photo may have to be encoded."""
 REPAIRS = 3
 """Mending one thing can bring another to light, which it explained."""
-CERTAIN = ("mapping_broken", "intent_left", "held")
+CERTAIN = ("mapping_broken", "path_refused", "intent_left", "held")
 """Kinds that no work under way accounts for."""
 
 
@@ -145,6 +146,7 @@ class Verifier:
     def _checks(self) -> list[Check]:
         return [
             Contradictions(self._index, self._is_lost, self._stop.is_set),
+            Names(self._index, self._stop.is_set),
             Files(self._index.mappings, self._territory, self._filters, self._stop.is_set),
             StoredVectors(self._index, self._is_lost, self._owes),
             Intents(self._index),

@@ -44,6 +44,7 @@ from watchdog.observers.inotify_move_event_grouper import (
 )
 from watchdog.utils.delayed_queue import DelayedQueue
 
+from daemon import canonical
 from daemon.changes import Hint
 from daemon.watch.filters import NO_MEDIA, Filters
 from daemon.watch.mounts import root_of
@@ -513,12 +514,12 @@ class FolderWatch:
 
     def changed(self, path: str, hint: Hint) -> None:
         for place in self._places(path):
-            if self._filters.admits(self._relative(place)):
+            if not canonical.fault(place) and self._filters.admits(self._relative(place)):
                 self._listener.changed(place, hint)
 
     def rescan(self, directory: str, reason: str) -> None:
         for place in self._places(directory):
-            if self._filters.admits_directory(self._relative(place)):
+            if not canonical.fault(place) and self._filters.admits_directory(self._relative(place)):
                 self._listener.rescan(place, reason)
 
     def _places(self, path: str) -> list[str]:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daemon import long_paths
+from daemon import canonical, long_paths
 from daemon.changes import signature
 from daemon.watch.filters import NO_MEDIA
 from daemon.watch.mounts import volume_of
@@ -84,13 +84,15 @@ class Walk:
         )
 
     def excludes(self, path: str) -> bool:
-        """Whether a file below `top` is kept out of the index: by the names in its path, or it is there and a marker is above it.
+        """Whether a file below `top` is kept out of the index: by its path, or it is there and a marker is above it.
 
-        A marker says nothing about a file that does not exist: another disk may have brought the marker.
+        Under a path that no walk gives, nothing is missing. A marker says nothing about a file that does not exist: another disk may have brought the marker.
         """
         relative = path[len(self.top) :].lstrip(os.sep)
-        return not self.filters.admits(relative) or (
-            bool(self.marked) and self._is_below_mark(os.fsencode(path)) and os.path.lexists(path)
+        return (
+            bool(canonical.fault(path))
+            or not self.filters.admits(relative)
+            or (bool(self.marked) and self._is_below_mark(os.fsencode(path)) and os.path.lexists(path))
         )
 
     def _is_below_mark(self, path: bytes) -> bool:

@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from daemon import canonical
 from daemon.changes import Hint, Hold, Remembered
 from daemon.errors import QueryError, StoreUnavailable
 from daemon.instruments import RECONCILE_SECONDS
@@ -185,7 +186,9 @@ class Watcher:
         return walk.files if walk else 0
 
     def folder_of(self, path: str) -> WatchedFolder | None:
-        """Return the watched folder that `path` lies in."""
+        """Return the watched folder that `path` lies in; None for a path that is not in its one form."""
+        if canonical.fault(path):
+            return None
         return next((folder for folder in self.folders if folder.contains(path)), None)
 
     def is_watched(self, path: str) -> bool:

@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from daemon import indexer, paths
-from daemon.changes import Hint
+from daemon.changes import FileStat, Hint, PhotoInfo
 from daemon.encode.encoder import Encoder
 from daemon.encode.images import decode
 from daemon.encode.models import load_spec, prepare
 from daemon.errors import QueryError
-from daemon.index.index import Index
-from daemon.index.mappings import Exclude
+from daemon.index.index import Encoded, Index
+from daemon.index.mappings import Add, Bind, Exclude, Fail
 from daemon.index.search import Search
 from daemon.index.vectors import Row
 from daemon.indexer import Indexer
@@ -461,6 +461,27 @@ def inode_of_no_file(library: Library) -> str:
     return "inode 1:2: it leads to a file without that inode: /nowhere/x.png"
 
 
+def file_under_another_form_of_its_path(library: Library) -> str:
+    known = library.index.mappings.files([library.path("a.png")])[0]
+    assert known is not None
+    library.index.commit([Bind(f"{library.folder}/../photos//a.png", known.stat, known.photo)])
+    return f"{library.folder}/../photos//a.png"
+
+
+def file_outside_every_folder(library: Library) -> str:
+    outside = library.folder.with_name("outside.png")
+    outside.write_bytes(png(70))
+    path, photo = f"{library.folder}/sub/../../outside.png", PhotoInfo("7" * 64, 64, 48, "PNG", "", 1)
+    vectors = {one.version: np.eye(1, one.dim, dtype=np.float32)[0] for one in library.index.collections}
+    library.index.commit([Encoded(Add(path, FileStat.of(os.stat(outside)), photo), vectors)])
+    return path
+
+
+def failure_under_another_form_of_its_path(library: Library) -> str:
+    library.index.commit([Fail(f"{library.folder}/./a.png", "it is broken", "1 2 3 4")])
+    return f"{library.folder}/./a.png"
+
+
 def intent_of_nobody(library: Library) -> str:
     library.redis.sadd(library.keys.intents, 12345)
     return "12345"
@@ -512,6 +533,9 @@ BROKEN = [
     ("mapping_broken", photo_recorded_in_part),
     ("mapping_broken", inode_of_another_file),
     ("mapping_broken", inode_of_no_file),
+    ("path_refused", file_under_another_form_of_its_path),
+    ("path_refused", file_outside_every_folder),
+    ("path_refused", failure_under_another_form_of_its_path),
     ("intent_left", intent_of_nobody),
     ("intent_left", intent_of_a_photo),
     ("content_changed", content_changed),

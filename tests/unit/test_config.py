@@ -526,3 +526,8 @@ def test_without_a_home_directory_the_cache_lies_in_the_data_directory_that_is_n
 def test_a_pattern_that_no_name_can_match_is_refused(files: Files, pattern: str, said: str) -> None:
     (refusal,) = files.refused(f"watch: {{ignore: ['.*', '{pattern}']}}")
     assert refusal.startswith(f"At 'watch.ignore[1]' (line 1): {said}")
+
+
+def test_a_folder_has_one_form_however_it_is_written(files: Files) -> None:
+    files.file.write_text("folders: [//srv//photos/, /srv/./more/../other]\n")
+    assert [str(folder.path) for folder in load(files.file, (), {}).folders] == ["/srv/photos", "/srv/other"]

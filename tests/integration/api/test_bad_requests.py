@@ -47,6 +47,11 @@ class Answers:
             model="m", metric="cosine", query=schema.Query(by="bytes", id=None), took_ms=1, results=[]
         )
 
+    def unasked(self, path: str) -> schema.Answer:
+        raise AssertionError(path)
+
+    failures = skipped = retry = deletions = approve = reject = unasked
+
     def health(self) -> schema.HealthAnswer:
         return schema.HealthAnswer(status="ok", reasons=[])
 
@@ -123,6 +128,9 @@ def post(path: Path, body: bytes, *, kind: str = "image/png", length: int | None
         b'{"terms": [{"text": "boat", "weight": NaN}]}',
         b'{"terms": [{"text": "boat", "weight": 1e999}]}',
         b'{"terms": [{"path": "/a\\u0000b"}]}',
+        b'{"terms": [{"path": "/a//b"}]}',
+        b'{"path": "/a/../b"}',
+        b'{"path": "a.jpg"}',
     ],
 )
 def test_json_that_asks_for_nothing_that_can_be_is_a_bad_request(path: Path, answers: Answers, body: bytes) -> None:
@@ -251,3 +259,25 @@ def test_a_verification_that_cannot_be_understood_is_refused(path: Path, body: b
 def test_a_second_verification_is_told_to_wait(path: Path) -> None:
     status, answer = verify(path, b'{"deep": true, "repair": true}')
     assert (status, answer["error"]["code"]) == (409, "busy")
+
+
+PATH_ROUTES = [
+    ("POST", "/v1/sync", "path"),
+    ("POST", "/v1/failures/retry", "path"),
+    ("GET", "/v1/failures", "path"),
+    ("GET", "/v1/skipped", "path"),
+    ("GET", "/v1/deletions", "folder"),
+    ("POST", "/v1/deletions/approve", "folder"),
+    ("POST", "/v1/deletions/reject", "folder"),
+]
+
+
+@pytest.mark.parametrize("name", ["/in//a.jpg", "/in/./a.jpg", "/in/../etc", "/in/..", "//in", "/in/", "in/a.jpg", "."])
+def test_a_path_in_any_other_form_is_a_bad_request(path: Path, name: str) -> None:
+    for method, route, key in PATH_ROUTES:
+        body = json.dumps({key: name}).encode() if method == "POST" else b""
+        target = route if method == "POST" else f"{route}?{key}={name}"
+        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        status, answer = ask(path, head.encode() + body)
+        assert (status, answer["error"]["code"]) == (400, "bad_request"), route
+        assert answer["error"]["message"].startswith("a path must be")

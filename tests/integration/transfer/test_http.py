@@ -174,3 +174,15 @@ def test_what_is_no_export_is_said_and_a_request_that_is_too_long_as_well(served
     assert served.refused("POST", "/v1/import", b"") == (422, "not_an_export")
     assert served.refused("POST", "/v1/relocate", b" " * 100_000) == (413, "too_large")
     assert served.refused("GET", "/v1/import") == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("name", ["/in//a", "/in/./a", "/in/../etc", "//in", "/in/", "in"])
+def test_a_path_in_any_other_form_is_a_bad_request(served: Served, name: str) -> None:
+    for route, asked in [
+        ("/v1/relocate", {"from": name, "to": "/there", "dry_run": True}),
+        ("/v1/relocate", {"from": "/here", "to": name, "dry_run": True}),
+        ("/v1/forget", {"path": name, "dry_run": True}),
+    ]:
+        assert served.refused("POST", route, json.dumps(asked)) == (400, "bad_request")
+    for moved in (f"from={name}&to=/there", f"from=/here&to={name}", "from=&to=/there"):
+        assert served.refused("POST", f"/v1/import?{moved}", b"") == (400, "bad_request")
