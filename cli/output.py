@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli.errors import CliError, OutputClosedError
-from cli.report.text import printable
+from cli.report.text import COLOURS
+from daemon.names import printable
 from daemon.standard_streams import discard
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def lines(shown: Iterable[str]) -> None:
-    """Print lines of data."""
+    """Print lines of data, each as one printable line; colours pass where they are wanted."""
     # Where the locale cannot show a character, its escape is better than no output.
     encoding = sys.stdout.encoding if sys.stdout else "utf-8"
-    _write("".join(f"{line}\n" for line in shown).encode(encoding, "backslashreplace"))
+    coloured = colour_wanted()
+    text = "".join(f"{_with_colours(line) if coloured else printable(line)}\n" for line in shown)
+    _write(text.encode(encoding, "backslashreplace"))
 
 
 def paths(found: Iterable[str], *, separator: bytes) -> None:
@@ -65,6 +68,12 @@ def waiting(sentence: str) -> None:
 def colour_wanted() -> bool:
     """Return whether data may be in colour: on a terminal, unless NO_COLOR says otherwise (https://no-color.org)."""
     return _on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _with_colours(line: str) -> str:
+    # split() puts what it splits at in every second place.
+    parts = COLOURS.split(line)
+    return "".join(part if place % 2 else printable(part) for place, part in enumerate(parts))
 
 
 def _on_terminal() -> bool:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from cli import output
-from cli.report.text import printable
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -50,10 +50,10 @@ class Downloads:
             self._close()
             self._file = file
             self._bar = _bar()
-            self._task = self._bar.add_task(file, total=total)
+            self._task = self._bar.add_task(printable(file), total=total)
             self._bar.start()
         description = f"{file}: {note}" if note else file
-        self._bar.update(self._task, completed=done, total=total, description=description)
+        self._bar.update(self._task, completed=done, total=total, description=printable(description))
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from daemon.errors import DecoderError, LibraryInUse, StoreUnavailable
+from daemon.names import printable
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 """The system has no room now: on a disk, or for another open file."""
@@ -35,5 +36,5 @@ def _detail(error: BaseException) -> str:
     # An exception of a library may itself fail in its __str__.
     except Exception:  # noqa: BLE001
         return ""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).rstrip(".")
+    shown = printable(text).rstrip(".")
     return shown if len(shown) <= MAX_DETAIL else f"{shown[:MAX_DETAIL]}…"

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from daemon.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,7 +47,18 @@ FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
 class LookalikeError(Exception):
-    """Base of all; `str()` is a sentence that can be shown as it is."""
+    """Base of all; `str()` is a sentence that can be shown as it is, or several lines of them.
+
+    Whatever a sentence quotes is printable in it. So the only line ends are those between `lines`.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
+
+
+def shown(error: object) -> str:
+    """Return what an error, or anything else, says, printable; only the text of an error of ours may have several lines."""
+    return str(error) if isinstance(error, LookalikeError) else printable(str(error))
 
 
 class ConfigError(LookalikeError):
@@ -53,8 +66,8 @@ class ConfigError(LookalikeError):
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.source = source
-        self.problems = tuple(problems)
-        super().__init__("\n".join((f"{source} cannot be used:", *(f"  {problem}" for problem in problems))))
+        self.problems = tuple(map(printable, problems))
+        super().__init__(f"{source} cannot be used:", *(f"  {problem}" for problem in problems))
 
 
 class ModelError(LookalikeError):
@@ -62,7 +75,7 @@ class ModelError(LookalikeError):
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
-        self.reason = reason
+        self.reason = printable(reason)
         super().__init__(f"Model {name}: {reason}")
 
 
@@ -83,7 +96,7 @@ class PhotoError(LookalikeError):
 
     def __init__(self, path: str, reason: str, kind: FailureKind = "damaged") -> None:
         self.path = path
-        self.reason = reason
+        self.reason = printable(reason)
         self.kind = kind
         super().__init__(f"{path}: {reason}")
 
@@ -113,7 +126,7 @@ class StoreError(LookalikeError):
     def __init__(self, store: str, url: str, reason: str) -> None:
         self.store = store
         self.url = url
-        self.reason = reason
+        self.reason = printable(reason)
         super().__init__(f"{store} at {url} {reason}")
 
 

@@ -19,10 +19,10 @@ from daemon.allocator import keep_freed_memory
 from daemon.catalogue.configured import complaints as unusable_models
 from daemon.catalogue.installation import own_catalogue
 from daemon.console import standard_error
-from daemon.errors import ConfigError, LookalikeError, ModelError
+from daemon.errors import ConfigError, LookalikeError, ModelError, shown
 from daemon.life import Daemon, count
 from daemon.logs import output as logs
-from daemon.logs.text import printable
+from daemon.names import printable
 from daemon.sdnotify import ServiceManager
 from daemon.service.commands import install_service, uninstall_service
 
@@ -58,7 +58,7 @@ def main() -> None:
         try:
             app(prog_name="lookaliked")
         except paths.NoHomeDirectory as error:
-            _say(str(error))
+            _say(error)
             sys.exit(EXIT_CONFIG)
         except OSError as error:
             # Typer prints without asking whether that can be; a file that cannot be used has a name.
@@ -124,7 +124,7 @@ def check_config(
         if refusal:
             raise refusal
     except ConfigError as error:
-        _say(str(error))
+        _say(error)
         raise typer.Exit(EXIT_CONFIG) from error
     settings = reading.config
     folders = count(len(settings.folders), "folder") if settings.folders else "folders from the command line alone"
@@ -138,12 +138,13 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     faulthandler.enable()
     keep_freed_memory()
     form = logs.begin("auto", console)
+    logs.take_over()
     catalogue = own_catalogue(_in_place(file))
     try:
         settings = _settings(_in_place(file), folders, models, catalogue)
     except (ConfigError, paths.NoHomeDirectory) as error:
         if form == "text":
-            console.print(printable(str(error)), markup=False, highlight=False, soft_wrap=True)
+            console.print(shown(error), markup=False, highlight=False, soft_wrap=True)
         else:
             log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; there is nothing to trace
         _tell_service_manager(error)
@@ -176,10 +177,10 @@ def _in_place(file: Path | None) -> Path | None:
     return file or paths.config_file_in_place()
 
 
-def _say(sentences: str) -> None:
+def _say(sentence: str | Exception) -> None:
     # The exit code still speaks when standard error takes nothing.
     with suppress(OSError):
-        typer.echo(printable(sentences), err=True)
+        typer.echo(shown(sentence), err=True)
 
 
 def _tell_service_manager(error: Exception) -> None:

@@ -8,6 +8,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from daemon.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -53,7 +55,7 @@ class ServiceManager:
     def status(self, text: str, *, at_once: bool = False) -> None:
         """Tell in words what the service is doing: when that has changed, and, unless `at_once`, at most once a second."""
         # A line's end would end the assignment.
-        line = " ".join(text.split())[:LONGEST_STATUS]
+        line = printable(" ".join(text.split()))[:LONGEST_STATUS]
         now = self._clock()
         if line != self._status and (at_once or now - self._status_at >= STATUS_SECONDS):
             self._status, self._status_at = line, now

@@ -14,7 +14,8 @@ from cli.commands.options import AsJson, Null, Socket, TimeoutSeconds, connect, 
 from cli.errors import RefusedError
 from cli.library import library_path
 from cli.report.deletions import deletion_lines
-from cli.report.text import count, printable
+from cli.report.text import count
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ from cli.commands.group import ListingGroup
 from cli.commands.options import AsJson, Socket, TimeoutSeconds, connect
 from cli.library import library_path
 from cli.report.failures import failure_lines, skipped_sentence
-from cli.report.text import count, printable
+from cli.report.text import count
+from daemon.names import printable
 
 HELP = """
 List the files that could not be indexed, or try them again.

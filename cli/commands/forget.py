@@ -8,7 +8,8 @@ import typer
 from cli import output
 from cli.commands.options import AsJson, SilenceSeconds, Socket, connect
 from cli.errors import CliError
-from cli.report.text import count, printable
+from cli.report.text import count
+from daemon.names import printable
 from daemon.paths import absolute
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from cli.commands.options import AsOwnJson, ConfigFile, Socket, TimeoutSeconds, 
 from cli.errors import CliError, DaemonUnreachable, RefusedError
 from cli.progress import Activity, Downloads
 from cli.report.models import measurement_lines, model_lines, spec_lines
-from cli.report.text import count, printable, size_of
+from cli.report.text import count, size_of
 from daemon import environment
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from daemon.catalogue.installation import Installation

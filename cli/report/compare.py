@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cli.report.columns import cells, padded, shortened
 from cli.report.search import scores
-from cli.report.text import count, printable
+from cli.report.text import count
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from cli.report.text import age, count, examples, printable
+from cli.report.text import age, count, examples
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

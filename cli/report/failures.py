@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.report.text import age, count, printable
+from cli.report.text import age, count
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cli.report.failures import skipped_sentence
-from cli.report.text import Colour, Paint, age, count, duration, printable
+from cli.report.text import Colour, Paint, age, count, duration
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

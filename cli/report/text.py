@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
+
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 Colour = Literal["green", "yellow", "red", "dim"]
 
 _SGR: dict[Colour, str] = {"green": "32", "yellow": "33", "red": "31", "dim": "2"}
-_NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+COLOURS = re.compile(rf"(\x1b\[(?:0|{'|'.join(_SGR.values())})m)")
+"""The escapes that `Paint` puts around a text."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -24,14 +27,6 @@ class Paint:
 
     def __call__(self, text: str, colour: Colour) -> str:
         return f"\x1b[{_SGR[colour]}m{text}\x1b[0m" if self._enabled and text.strip() else text
-
-
-def printable(text: str) -> str:
-    r"""Return `text` with everything escaped that a terminal would obey or could not show: \n, \x1b, \u202e.
-
-    A byte that is not UTF-8 (a lone surrogate here, PEP 383) is shown as that byte: \xff.
-    """
-    return text if text.isprintable() else "".join(map(_printable_character, text))
 
 
 def count(number: int, noun: str, plural: str = "", *, width: int = 0) -> str:
@@ -76,15 +71,3 @@ def duration(seconds: float) -> str:
     if seconds < _DAY:
         return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
     return f"{count(int(seconds // _DAY), 'day')} {seconds % _DAY // _HOUR:.0f} h"
-
-
-def _printable_character(character: str) -> str:
-    # Unlike str.isprintable(), let wide and narrow spaces pass: file names of cameras and screenshots hold them.
-    if character.isprintable() or unicodedata.category(character) == "Zs":
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004 - the range of PEP 383
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x80:  # noqa: PLR2004 - ASCII
-        return _NAMED_ESCAPES.get(character, f"\\x{code:02x}")
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the basic plane

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.report.text import count, printable, size_of
+from cli.report.text import count, size_of
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,6 +22,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 import daemon
 from daemon import instruments
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ class _Moment:
         for counter in instruments.COUNTERS:
             family = CounterMetricFamily(counter.name, counter.what, labels=[counter.label])
             for label, value in counter.readings().items():
-                family.add_metric([label], value)
+                family.add_metric([printable(label)], value)
             yield family
 
     def _gauges(self) -> Iterator[Metric]:
@@ -112,14 +113,14 @@ class _Moment:
         )
         for store in stores:
             if store.embedded:
-                restarts.add_metric([store.name.lower()], store.restarts)
+                restarts.add_metric([printable(store.name.lower())], store.restarts)
         yield restarts
 
 
 def _gauge(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(f"lookalike_{name}", what, labels=[label])
     for value_of, value in values.items():
-        family.add_metric([value_of], value)
+        family.add_metric([printable(value_of)], value)
     return family
 
 
@@ -129,7 +130,9 @@ def _family(histogram: instruments.Histogram) -> Metric:
     if not readings and not histogram.labels:
         readings = [instruments.Reading((), (0,) * (len(histogram.bounds) + 1), 0.0)]
     for reading in readings:
-        family.add_metric(reading.labels, _buckets(histogram.bounds, reading.counts), reading.total)
+        family.add_metric(
+            [printable(label) for label in reading.labels], _buckets(histogram.bounds, reading.counts), reading.total
+        )
     return family
 
 

@@ -54,5 +54,11 @@ def _lines(section: Mapping[str, Any], said: Mapping[str, str], place: tuple[str
 
 def _scalar(value: Any) -> str:
     """Return a value in YAML's flow style, on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+    text = _dumped(value, allow_unicode=True)
+    # PyYAML takes characters that turn writing round, and others that nobody sees, for printable.
+    return text if printable(text) == text else _dumped(value, allow_unicode=False)
+
+
+def _dumped(value: Any, *, allow_unicode: bool) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=allow_unicode)
     return text.removesuffix("\n...\n").rstrip("\n")

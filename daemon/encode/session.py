@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 _TOO_LARGE = "it takes more memory than it may have; use a smaller model, or export it again."
 _FRACTIONS = {"float", "float16", "double"}
 
-# Warnings about hardware that is not there go to stderr otherwise, past the daemon's log.
-onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+# It writes past the daemon's log: names out of a graph as they are, in errors that it raises as well, and warnings about hardware that
+# is not there.
+onnxruntime.set_default_logger_severity(_FATAL_ONLY)
 
 
 class Port(NamedTuple):
@@ -174,7 +175,7 @@ def _options(threads: int, provider: Provider) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     # A pool that spins after each batch takes the cores that decoding needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # The arena keeps the largest batch's memory for good; without it, memory goes back between batches.

@@ -20,5 +20,5 @@ FIELDS = {
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, str | int | float]:
-    """Return the fields that a line has, by name; a path as Python has it, with bytes that are no UTF-8 as surrogates."""
+    """Return the fields that a line has, by name; a text as Python has it, which is not printable yet."""
     return {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}

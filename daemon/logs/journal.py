@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from daemon.logs.fields import fields_of
-from daemon.logs.text import printable
+from daemon.logs.lines import lines_of
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +40,7 @@ class JournalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._send(entry(fields(record, printable(self.format(record)))))
+            self._send(entry(fields(record)))
         except OSError:
             self._fallback.handle(record)
         except Exception:  # noqa: BLE001 - logging's own contract: a line that cannot be written must not end the work
@@ -72,8 +73,7 @@ class PrefixedHandler(logging.StreamHandler[IO[str]]):
     """Writes lines with their priority before them, which the journal takes off what it reads of a service: sd-daemon(3)."""
 
     def format(self, record: logging.LogRecord) -> str:
-        lines = printable(super().format(record)).splitlines() or [""]
-        return "\n".join(f"<{priority(record.levelno)}>{line}" for line in lines)
+        return "\n".join(f"<{priority(record.levelno)}>{line}" for line in lines_of(record))
 
 
 def priority(level: int) -> int:
@@ -82,10 +82,9 @@ def priority(level: int) -> int:
     return next((priority for least, priority in steps if level >= least), 7)
 
 
-def fields(record: logging.LogRecord, message: str) -> Iterable[tuple[str, bytes]]:
-    """Yield the fields of a record's entry, by their names in the journal; a path in the bytes that it has on disk."""
+def fields(record: logging.LogRecord) -> Iterable[tuple[str, bytes]]:
+    """Yield the fields of a record's entry, by their names in the journal; each is printable, and only a message has further lines."""
     standard = {
-        "MESSAGE": message,
         "PRIORITY": priority(record.levelno),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         "CODE_FILE": record.pathname,
@@ -95,8 +94,9 @@ def fields(record: logging.LogRecord, message: str) -> Iterable[tuple[str, bytes
         "THREAD_NAME": record.threadName,
     }
     own = {f"LOOKALIKE_{name.upper()}": value for name, value in fields_of(record).items()}
+    yield "MESSAGE", "\n".join(lines_of(record)).encode()
     for name, value in (standard | own).items():
-        yield name, str(value).encode(errors="surrogateescape")
+        yield name, printable(str(value)).encode()
 
 
 def entry(fields: Iterable[tuple[str, bytes]]) -> bytes:

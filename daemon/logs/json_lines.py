@@ -8,6 +8,8 @@ import logging
 from typing import IO
 
 from daemon.logs.fields import fields_of
+from daemon.logs.lines import message_of, traceback_of
+from daemon.names import printable
 
 
 class JsonHandler(logging.StreamHandler[IO[str]]):
@@ -18,12 +20,12 @@ class JsonHandler(logging.StreamHandler[IO[str]]):
             "time": dt.datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message_of(record),
         }
-        fields = fields_of(record)
-        error = record.exc_info[1] if record.exc_info else None
+        fields = {
+            name: printable(value) if isinstance(value, str) else value for name, value in fields_of(record).items()
+        }
+        traceback = "\n".join(traceback_of(record))
         return json.dumps(
-            line
-            | ({"fields": fields} if fields else {})
-            | ({"exception": logging.Formatter().formatException(record.exc_info)} if record.exc_info and error else {})
+            line | ({"fields": fields} if fields else {}) | ({"exception": traceback} if traceback else {})
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from typing import TYPE_CHECKING, Literal
 
 from daemon.logs.floods import FloodHandler
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+
+log = logging.getLogger(__name__)
 
 Form = Literal["text", "json", "journal"]
 
@@ -39,6 +43,27 @@ def begin(
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return form
+
+
+def take_over() -> None:
+    """Log what Python prints to standard error otherwise, with names as they are: warnings, and how a thread failed."""
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _log_failed_thread
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    name = failed.thread.name if failed.thread else "unknown"
+    # As threading.excepthook has it: SystemExit ends a thread on purpose.
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        cause = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        log.error("the thread %s failed", name, exc_info=cause)
+
+
+def _log_unraisable(failed: sys.UnraisableHookArgs) -> None:
+    if failed.exc_value is not None:
+        cause = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        log.error("%s: %s", failed.err_msg or "an exception was ignored", type(failed.object).__name__, exc_info=cause)
 
 
 def end() -> None:

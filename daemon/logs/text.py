@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from daemon.logs.lines import lines_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,14 +30,7 @@ class TextHandler(logging.Handler):
                 text.append(
                     f"{record.levelname.lower()}: ", style="bold red" if record.levelno >= logging.ERROR else "yellow"
                 )
-            text.append(printable(self.format(record)), style="")
+            text.append("\n".join(lines_of(record)), style="")
             self._console.print(text, soft_wrap=True, highlight=False)
         except Exception:  # noqa: BLE001 - logging's own contract: a line that cannot be written must not end the work
             self.handleError(record)
-
-
-def printable(text: str) -> str:
-    """Return lines with everything escaped that a terminal would obey or could not show: names of files may hold anything."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon import paths
-from daemon.errors import ConfigError, LookalikeError, ServiceError
+from daemon.errors import ConfigError, LookalikeError, ServiceError, shown
 from daemon.names import printable
 from daemon.service import places as locations
 from daemon.service.carrying_out import CommandFailed, carry_out
@@ -124,7 +124,7 @@ def _exit(work: Callable[[], None]) -> None:
     try:
         work()
     except LookalikeError as error:
-        _say(str(error))
+        _say(error)
         raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_ERROR) from error
 
 
@@ -208,28 +208,28 @@ def _carry_out(plan: Plan, places: Places) -> None:
     try:
         carry_out(plan, _say)
     except CommandFailed as error:
-        raise ServiceError(_with_last_words(error, places)) from error
+        raise ServiceError(*_with_last_words(error, places)) from error
     for notice in plan.notices:
         _say(notice)
 
 
-def _with_last_words(error: CommandFailed, places: Places) -> str:
+def _with_last_words(error: CommandFailed, places: Places) -> list[str]:
     """Return what a person needs to know of a service that did not start: what the daemon said of itself, and where there is more."""
     words = (*places.systemctl, "show", "--property=StatusText", "--value", locations.SERVICE)
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
     lines = [str(error), *([f"It said: {said}"] if said.startswith("failed: ") else [])]
-    return "\n".join([*lines, f"Its log says more: {places.journalctl} --lines=20"])
+    return [*lines, f"Its log says more: {places.journalctl} --lines=20"]
 
 
 def _show(places: Places) -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-    subprocess.run([*places.systemctl, "status", "--no-pager", "--lines=0", locations.SERVICE], check=False)
+    words = (*places.systemctl, "status", "--no-pager", "--lines=0", locations.SERVICE)
+    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, errors="surrogateescape", check=False).stdout
+    for line in said.splitlines():
+        typer.echo(printable(line))
     name = _own_name()
     if places.manager == "user" and not (LINGER / name).exists():
         _say(f"it runs while you are logged in; to have it from boot on: loginctl enable-linger {name}")
 
 
-def _say(sentences: str) -> None:
-    for line in sentences.splitlines():
-        typer.echo(printable(line), err=True)
+def _say(sentence: str | LookalikeError) -> None:
+    typer.echo(shown(sentence), err=True)

@@ -8,6 +8,7 @@ import yaml
 
 from daemon.documents import Document
 from daemon.errors import ConfigError
+from daemon.names import printable
 from daemon.service.places import ACCOUNT
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def new(places: Places, folders: Sequence[Path]) -> str:
     """Return a configuration file that watches `folders`."""
     lines = [
         "# The configuration of lookaliked. docs/configuration.md has every key; check this file with",
-        f"#   lookaliked check-config {places.config}",
+        printable(f"#   lookaliked check-config {places.config}"),
         "",
         "folders:",
         *(f"  - {_scalar(str(folder))}" for folder in folders),

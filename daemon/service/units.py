@@ -51,7 +51,7 @@ def rendered(places: Places, needs: Needs) -> dict[Path, str]:
     drop_ins = places.units / f"{SERVICE}.d"
     files[drop_ins / INSTALLED] = _marked("\n".join(_drop_in(needs)) + "\n")
     if needs.run_as:
-        files[places.units / f"{SOCKET}.d" / INSTALLED] = _marked(f"\n[Socket]\nSocketUser={needs.run_as}\n")
+        files[places.units / f"{SOCKET}.d" / INSTALLED] = _marked(f"\n[Socket]\nSocketUser={quoted(needs.run_as)}\n")
     for name in needs.drop_ins:
         files[drop_ins / name] = _marked((paths.shipped("drop-ins", "systemd") / name).read_text(encoding="utf-8"))
     if places.accounts:
@@ -92,9 +92,9 @@ def _drop_in(needs: Needs) -> Iterator[str]:
     for name, value in sorted(needs.variables.items()):
         yield f"Environment={quoted(f'{name}={value}')}"
     if needs.run_as:
-        yield f"User={needs.run_as}"
+        yield f"User={quoted(needs.run_as)}"
     if needs.groups:
-        yield f"SupplementaryGroups={' '.join(needs.groups)}"
+        yield f"SupplementaryGroups={' '.join(map(quoted, needs.groups))}"
     # A name that cannot stand in a unit is read-only all the same, by ProtectSystem=strict.
     yield from _paths("ReadOnlyPaths", (folder for folder in needs.folders if str(folder).isprintable()))
     yield from _paths("ReadWritePaths", needs.writable)

@@ -151,8 +151,7 @@ class Decoder:
         if not done:
             if sides[0] > MAX_REASON_BYTES or sides[1] >= len(FAILURE_KINDS):
                 raise _Nonsense
-            said = self._receive(sides[0], deadline).decode(errors="backslashreplace")
-            reason = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
+            reason = self._receive(sides[0], deadline).decode(errors="backslashreplace")
             self._note_memory(deadline)
             raise PhotoError(path, reason, FAILURE_KINDS[sides[1]])
         columns, rows, width, height = sides

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from tests.integration.catalogue.graphs import FEATURES, SIDE, image_graph, inst
 if TYPE_CHECKING:
     import onnx
 
+HOSTILE = "forged\n2026-01-01 00:00:00 forged\x1b]0;x\x07\r\u202e"
 EXAMINE = "daemon.catalogue.examining:examine"
 
 
@@ -103,6 +106,50 @@ def test_a_process_that_fails_or_is_killed_is_one_sentence(capfd: pytest.Capture
         confined("m", "json:nothing", (), ignore)
     assert "AttributeError" in capfd.readouterr().err
     assert "the process that did (SIGKILL), as for want of memory" in _end(-signal.SIGKILL, 120)
+
+
+def test_a_name_in_a_graph_never_reaches_the_terminal_as_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [
+        # Three numbers a pixel cannot be laid out as two rows, which onnxruntime notices when it runs.
+        helper.make_node("Reshape", ["pixels", "shape"], ["odd"], name=HOSTILE),
+        helper.make_node("GlobalAveragePool", ["odd"], ["y"], name=f"{HOSTILE}2"),
+    ]
+    weights = {"shape": np.array([7, 11, 1, 1], np.int64)}
+    graph = model(nodes, [("pixels", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])], [("y", ["a", "b", 1, 1])], weights)
+
+    with pytest.raises(ModelError) as caught:
+        examined(save(tmp_path / "m.onnx", graph), Wishes(), tmp_path / "cache", ignore)
+
+    assert str(caught.value).isprintable()
+    assert "forged" in str(caught.value)
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert not set(said.err) & set("\x1b\x07\r")
+
+
+def test_an_onnx_runtime_in_this_process_says_nothing_past_the_log(tmp_path: Path) -> None:
+    # In a process of its own: the libraries of this one may have been told otherwise.
+    script = """
+import sys, numpy as np
+from pathlib import Path
+from daemon.encode.session import Session
+from daemon.errors import ModelError
+session = Session("m", Path(sys.argv[1]), threads=1)
+try:
+    session.run({"pixels": np.zeros((1, 3, 4, 4), np.float32)}, ["y"])
+except ModelError as error:
+    print(error)
+"""
+    nodes = [helper.make_node("Reshape", ["pixels", "shape"], ["y"], name=HOSTILE)]
+    weights = {"shape": np.array([7, 11], np.int64)}
+    graph = model(nodes, [("pixels", TensorProto.FLOAT, ["batch", 3, 4, 4])], [("y", ["a", "b"])], weights)
+    command = [sys.executable, "-c", script, str(save(tmp_path / "m.onnx", graph))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "forged" in done.stdout
+    assert done.stdout.removesuffix("\n").isprintable()
+    assert done.stderr == ""
 
 
 def test_a_model_is_measured_elsewhere(tmp_path: Path) -> None:

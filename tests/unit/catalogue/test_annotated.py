@@ -29,5 +29,5 @@ def test_keys_that_may_have_to_be_corrected_are_explained() -> None:
 def test_a_title_stays_a_comment_whatever_is_in_it() -> None:
     text = annotated("made of we\nname: evil\x1b[31m\x85\u2028\udcff.onnx", SPEC)
 
-    assert text.splitlines()[0] == "# made of we\\nname: evil\\x1b[31m\\x85\\u2028\\udcff.onnx"
+    assert text.splitlines()[0] == "# made of we\\nname: evil\\x1b[31m\\u0085\\u2028\\xff.onnx"
     assert Document("spec", text).data == SPEC

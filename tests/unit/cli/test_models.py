@@ -371,5 +371,10 @@ def test_help_imports_nothing_of_the_daemons(lookalike: Lookalike, command: str)
     )  # fmt: skip
 
     assert done.stdout.startswith("Usage: lookalike models")
-    # They put the process in order, or say where the socket is, and import the standard library alone.
-    assert set(done.stderr.split()) == {"daemon.environment", "daemon.paths", "daemon.standard_streams"}
+    # They put the process in order, say where the socket is, or make names printable, and import the standard library alone.
+    assert set(done.stderr.split()) == {
+        "daemon.environment",
+        "daemon.names",
+        "daemon.paths",
+        "daemon.standard_streams",
+    }

@@ -28,6 +28,18 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
     assert capsys.readouterr().err == "model.onnx: 2.0 of 9.0 MB\nmodel.onnx: 2.5 MB\n"
 
 
+def test_a_name_steers_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with Downloads() as downloads:
+        downloads("m\x1b]0;x\x07\n.onnx", 4_500_000, 9_000_000, "\x1b]1;y\x07")
+
+    shown = terminal.getvalue()
+    assert r"m\x1b]0;x\x07\n.onnx" in shown
+    assert "\x1b]" not in shown
+
+
 def test_at_a_terminal_a_bar_does(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.report.text import duration, printable, size_of
+from cli.report.text import duration, size_of
+from daemon.names import printable
 
 
 @pytest.mark.parametrize(

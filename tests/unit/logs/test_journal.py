@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daemon.errors import ConfigError
 from daemon.logs.journal import SEALS, JournalHandler, PrefixedHandler, leads_to_journal, listens
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def test_levels_are_priorities(journal: Journal, level: int, priority: bytes) ->
     assert sent(journal, record("x", level=level))["PRIORITY"] == priority
 
 
-def test_a_path_is_exact_and_what_people_read_is_escaped(journal: Journal) -> None:
+def test_a_path_is_escaped_in_the_words_and_in_its_field(journal: Journal) -> None:
     path = os.fsdecode(b"/p/\xe9\nPRIORITY=0\x1b[31m.jpg")
     entry = sent(journal, record("%s is not indexed", path, path=path))
-    assert entry["LOOKALIKE_PATH"] == b"/p/\xe9\nPRIORITY=0\x1b[31m.jpg"
+    assert entry["LOOKALIKE_PATH"] == b"/p/\\xe9\\nPRIORITY=0\\x1b[31m.jpg"
     assert entry["PRIORITY"] == b"4"
     assert b"\x1b" not in entry["MESSAGE"]
 
@@ -117,7 +118,7 @@ def test_a_path_is_exact_and_what_people_read_is_escaped(journal: Journal) -> No
 def test_a_traceback_is_part_of_the_message(journal: Journal) -> None:
     made = record("it ends", level=logging.ERROR)
     made.exc_info = (ValueError, ValueError("the cause"), None)
-    assert sent(journal, made)["MESSAGE"] == b"it ends\nValueError: the cause"
+    assert sent(journal, made)["MESSAGE"] == b"it ends\n  ValueError: the cause"
 
 
 def test_what_is_too_large_for_a_datagram_is_handed_over_in_a_sealed_file(journal: Journal) -> None:
@@ -145,8 +146,8 @@ def test_a_journal_that_was_started_again_gets_what_comes_then(journal: Journal)
 
 def test_lines_for_a_journal_that_reads_stderr_have_their_priority_each() -> None:
     said = io.StringIO()
-    PrefixedHandler(said).handle(record("cannot be used:\n  a\x1b[31m\n  b", level=logging.ERROR))
-    assert said.getvalue() == "<3>cannot be used:\n<3>  a\\x1b[31m\n<3>  b\n"
+    PrefixedHandler(said).handle(record("%s", ConfigError("a", ["b\x1b[31m\n", "c"]), level=logging.ERROR))
+    assert said.getvalue() == "<3>a cannot be used:\n<3>    b\\x1b[31m\\n\n<3>    c\n"
 
 
 def test_a_stream_leads_to_the_journal_when_the_environment_names_it() -> None:

@@ -46,9 +46,9 @@ def test_a_line_without_fields_has_no_key_for_them() -> None:
     assert written(record("all is well")).keys() == {"time", "level", "logger", "message"}
 
 
-def test_a_path_that_is_no_utf8_and_breaks_lines_stays_on_its_line() -> None:
+def test_a_path_that_is_no_utf8_and_breaks_lines_is_escaped() -> None:
     line = written(record("x", path="/p/\udce9\n\x1b[31m.jpg"))
-    assert line["fields"]["path"] == "/p/\udce9\n\x1b[31m.jpg"
+    assert line["fields"]["path"] == "/p/\\xe9\\n\\x1b[31m.jpg"
 
 
 def test_an_exception_comes_with_its_traceback() -> None:
