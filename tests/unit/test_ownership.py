@@ -70,7 +70,12 @@ def log(data: Path) -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("file", "use"), [("lock", lock), ("valkey.pid", note_process), ("logs/valkey.log", log)], ids=str
+    ("file", "use"),
+    [
+        pytest.param("lock", lock, id="lock"),
+        pytest.param("valkey.pid", note_process, id="process identity"),
+        pytest.param("logs/valkey.log", log, id="log"),
+    ],
 )
 def test_what_was_put_into_the_place_of_a_file_of_ours_is_neither_followed_nor_waited_for(
     tmp_path: Path, precious: Path, monkeypatch: pytest.MonkeyPatch, kind: str, file: str, use: Callable[[Path], None]
