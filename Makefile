@@ -33,9 +33,9 @@ benchmarks:
 quality:
 	$(PYTHON) benchmarks/quality.py $(PHOTOS)
 
-# What an installation that is to be the same everywhere takes: README's packages, with the hashes of their files.
+# What an installation that is to be the same everywhere takes: README's packages and what builds lookalike, with the hashes of their files.
 lock:
-	uv pip compile pyproject.toml --extra text --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --extra text --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --upgrade --quiet --output-file requirements.lock
 
 # Asks PyPI which of those have known vulnerabilities; fails too where it cannot be asked about one.

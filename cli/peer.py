@@ -1,4 +1,4 @@
-"""Whom a command asks: a daemon of yours, of root's, of the machine's service, or of a user whom you name, and nobody else's."""
+"""Make sure that a command asks a daemon of yours, of root's, of the machine's service, or of a user whom you name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAEMON_USER = "LOOKALIKE_DAEMON_USER"
-"""The variable that names a user whose daemon may be asked besides."""
+"""The variable that names one more user to trust."""
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): process, user and group."""
 
@@ -65,10 +65,10 @@ def check_peer(path: Path, connected: socket.socket) -> None:
 
 
 def _trusted(path: Path) -> frozenset[int]:
-    """Return the users whose daemon may be asked at `path`."""
+    """Return the users who may listen at `path`."""
     trusted = set(ownership.ours())
     if os.geteuid() == ownership.ROOT and (before := os.environ.get("SUDO_UID", "")).isdecimal():
-        # Whoever became root to ask is asking.
+        # The person who asks became root to do so.
         trusted.add(int(before))
     if (named := os.environ.get(DAEMON_USER)) and (user := _number(named)) is not None:
         trusted.add(user)

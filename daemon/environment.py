@@ -9,6 +9,7 @@ Standard library only: `lookalike` imports it at every start.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -171,7 +172,11 @@ _MAY_ACT_ON_DOWNLOADS = _Names(MAY_ACT_ON_DOWNLOADS)
 
 
 def begin() -> None:
-    """Tidy the environment of a program. If Python itself has read a variable that may not act, start the program again without it."""
+    """Tidy the environment of a program, and let nobody else write what it makes.
+
+    If Python itself has read a variable that may not act, start the program again without it.
+    """
+    os.umask(os.umask(0o077) | stat.S_IWGRP | stat.S_IWOTH)
     found = CHANGES_PYTHON & os.environ.keys()
     for name in found:
         del os.environ[name]

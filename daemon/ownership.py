@@ -58,7 +58,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def read_file(path: Path, at_most: int, *, owners: Collection[int] | None = None) -> bytes:
-    """Return the first `at_most` bytes of a regular file, whoever owns it unless `owners` are given; OSError where there is none."""
+    """Return the first `at_most` bytes of a regular file, whoever owns it unless `owners` are given; OSError where `path` is no file."""
     with os.fdopen(open_existing(path), "rb") as file:
         if owners and (reason := _foreign(os.fstat(file.fileno()), owners)):
             raise refused(reason, path)

@@ -12,6 +12,7 @@ from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 MAX_LINE_BYTES = 4096
 """A longer line is shown as several."""
@@ -44,10 +45,10 @@ class Relay:
                     _print_line("it prints more than is shown here")
 
 
-def run(command: Sequence[str]) -> int:
-    """Run a command whose output is no data, print its output to standard error, and return its exit status."""
+def run(command: Sequence[str], directory: Path) -> int:
+    """Run a command in a directory, whose output is no data, print its output to standard error, and return its exit status."""
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None  # noqa: S101 - for the type checker
         relay = Relay(process.stdout)

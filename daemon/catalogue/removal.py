@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon import removing
 from daemon.catalogue.files import parts
 from daemon.encode.models import discard
 from daemon.encode.prepared import manifests
 from daemon.encode.sources import stored_in
-from daemon.encode.specs import HuggingFaceSource, UrlSource, is_name
+from daemon.encode.specs import FileSource, is_name
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def remove(found: Leftovers, cache_dir: Path) -> None:
     """Delete what was found; ModelError names the first that cannot be."""
     for path in found.paths:
         try:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            removing.remove(path.absolute())
         except OSError as error:
             raise ModelError(
                 found.name, f"{path} cannot be deleted ({error.strerror}); allow it, and remove it again."
@@ -121,7 +121,7 @@ def _covered(removed: Entry, catalogue: Catalogue) -> Iterator[Entry]:
 
 def _pulled(spec: ModelSpec, models_dir: Path) -> Iterator[Path]:
     for part in parts(spec):
-        if isinstance(part.source, UrlSource | HuggingFaceSource):
+        if not isinstance(part.source, FileSource):
             yield stored_in(models_dir, part.source)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -21,6 +21,14 @@ def write_whole(path: Path, content: bytes) -> None:
     with _beside(path) as (temporary, descriptor):
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+        publish(temporary, path)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write `pieces` under the file's final name, unless the iterator raises; OSError when it cannot be written."""
+    with _beside(path) as (temporary, descriptor):
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)
         publish(temporary, path)
 
 
@@ -50,12 +58,16 @@ def _beside(path: Path) -> Iterator[tuple[Path, int]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
-    # mkstemp keeps others out, and lookaliked may run as somebody else.
-    os.fchmod(descriptor, 0o666 & ~_umask())
+    let_others_read(descriptor)
     try:
         yield temporary, descriptor
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def let_others_read(descriptor: int) -> None:
+    """Give a new file, which its owner alone can read, the usual mode: lookaliked may run as somebody else."""
+    os.fchmod(descriptor, 0o666 & ~_umask())
 
 
 def _umask() -> int:

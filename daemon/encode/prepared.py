@@ -97,9 +97,7 @@ def made(cache_dir: Path, version: str, fill: Callable[[Making], Manifest]) -> M
     OSError when the cache cannot be written; whatever `fill` raises. Both leave nothing behind.
     """
     root = _root(cache_dir)
-    # The umask may open directories to a group.
-    cache_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    root.mkdir(mode=0o755, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     check(cache_dir)
     with _locked(root):
         _remove_leftovers(root)

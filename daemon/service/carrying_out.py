@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from daemon import ownership
 from daemon.errors import AlreadyRunning, ServiceError
 from daemon.paths import LOCK_NAME
-from daemon.service.removing import remove, remove_empty
+from daemon.removing import remove, remove_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -188,3 +188,12 @@ def test_a_dotenv_file_is_not_read(tmp_path: Path) -> None:
     )
     assert done.stdout.split(maxsplit=1)[0].startswith(str(tmp_path))
     assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0o000, 0o022), (0o002, 0o022), (0o077, 0o077)])
+def test_nobody_else_may_write_what_a_program_makes(given: int, kept: int) -> None:
+    code = "import os; from daemon import environment; environment.begin(); print(os.umask(0))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, umask=given, capture_output=True, check=True, text=True
+    )
+    assert int(done.stdout) == kept

@@ -31,7 +31,8 @@ def locked() -> dict[str, str]:
 
 def wanted() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(one) for one in [*project["dependencies"], *project["optional-dependencies"]["text"]]]
+    extras = project["optional-dependencies"]
+    return [Requirement(one) for one in [*project["dependencies"], *extras["text"], *extras["build"]]]
 
 
 def applying(requirement: Requirement, extras: set[str]) -> bool:
@@ -58,6 +59,30 @@ def test_what_that_needs_in_turn_is_locked_too() -> None:
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
-        needs = map(Requirement, importlib.metadata.requires(name) or ())
+        try:
+            needs = map(Requirement, importlib.metadata.requires(name) or ())
+        except importlib.metadata.PackageNotFoundError:
+            # A build backend need not be here.
+            assert name in builders()
+            continue
         waiting += [(one, frozenset(one.extras)) for one in needs if applying(one, {"", *extras})]
     assert len(seen) > len(wanted())
+
+
+def builders() -> set[str]:
+    """Return the names of what builds the project."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    return {canonicalize_name(Requirement(one).name) for one in extras["build"]}
+
+
+def test_what_builds_the_project_is_locked_and_not_fetched_besides() -> None:
+    """Where pip builds in isolation, it fetches a build backend that nobody has pinned."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["optional-dependencies"]["build"] == project["build-system"]["requires"]
+    versions = locked()
+    # hatchling's own requirements, as its release 1.33 has them.
+    assert {"hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"} <= versions.keys()
+    told = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    locked_installation = told[told.index("--require-hashes") :].split("\n\n")[0].splitlines()
+    assert "--only-binary :all:" in told[told.index("--require-hashes") :].splitlines()[0]
+    assert "--no-build-isolation --no-deps ." in locked_installation[1]

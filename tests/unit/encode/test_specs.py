@@ -148,6 +148,16 @@ def test_what_a_shipped_spec_takes_from_an_installed_package_has_its_checksum(pa
             assert importlib.metadata.version(source.package) == source.version
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_wheel_of_a_shipped_spec_is_the_one_that_is_locked(path: Path) -> None:
+    locked = (Path(__file__).parents[3] / "requirements.lock").read_text(encoding="utf-8")
+    for source in load_spec(path).sources.values():
+        if isinstance(source, PackageSource):
+            assert source.wheel_sha256 is not None
+            pinned = f"{source.package}=={source.version} "
+            assert pinned not in locked or f"sha256:{source.wheel_sha256}" in locked[locked.index(pinned) :][:400]
+
+
 def test_words_are_fed_like_the_default_model_so_that_one_session_does_for_both() -> None:
     words, default = (load_spec(REFERENCE.with_name(name)) for name in ("words.yaml", "efficientnet-lite0.yaml"))
     assert (words.source, words.builder, words.input) == (default.source, default.builder, default.input)

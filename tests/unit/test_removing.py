@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from daemon.removing import remove, remove_empty
 from daemon.service.carrying_out import carry_out
 from daemon.service.places import Places
 from daemon.service.plan import Plan
-from daemon.service.removing import remove, remove_empty
 from daemon.service.uninstalling import plan_removal
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Deletes what a service leaves behind, as root in directories that another user fills: no link is followed, and nothing is waited for."""
+"""Deletes files and directories, also as root where another user fills them: no link is followed, and nothing is waited for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(path: Path) -> None:
-    """Delete what is at an absolute path, a directory with all below it; that nothing is there is fine."""
+    """Delete what is at an absolute path, a directory with all below it; that nothing is there is fine. OSError where it cannot be."""
     try:
         with _opened(path.parent) as around:
             _remove_in(around, path.name)
