@@ -175,6 +175,12 @@ class Admission:
             )
 
 
+def caller_of(scope: Any) -> Caller:
+    """Return the caller whom the admission has noted in a request."""
+    caller: Caller = scope["caller"]
+    return caller
+
+
 class Places:
     """How many requests of each kind of work are answered at once. The last ones are for callers that have none."""
 

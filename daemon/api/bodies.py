@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from daemon import canonical
+from daemon.api.admission import caller_of
 from daemon.errors import QueryError
 
 if TYPE_CHECKING:
@@ -18,17 +21,27 @@ if TYPE_CHECKING:
 
 MAX_OBJECT_BYTES = 64 * 1024
 """Of a body that only names something."""
-PIECE_SECONDS = 30.0
-"""How long a client may send nothing in the middle of a body."""
+PIECE_SECONDS = 20.0
+"""How long a client may send nothing in the middle of a body, or how far it may be behind the rate."""
+BYTES_PER_SECOND = 16 * 1024
+"""The least that a client has to send while it is waited for."""
+OBJECT_SECONDS, QUERY_SECONDS = 30.0, 600.0
+"""How long all of a body may be waited for."""
+KEPT_SHARE = 8
+"""One byte of so many is kept for callers that hold less than that themselves."""
 
 
 class Bodies:
-    """Reads the bodies of requests; those that are being answered take at most twice `max_bytes`, which one of them may have."""
+    """Reads the bodies of requests; those that are being answered take at most twice `max_bytes`, which one of them may have.
+
+    The last of that is for callers that hold little themselves.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._most_held = 2 * max_bytes
-        self._held = 0
+        self._kept = self._most_held // KEPT_SHARE
+        self._held = Counter[str]()
         # Each server reads on a thread of its own.
         self._counting = threading.Lock()
 
@@ -39,19 +52,27 @@ class Bodies:
         if declared.isdigit() and int(declared) > self._max_bytes:
             raise self._too_large()
         body = bytearray()
+        caller = caller_of(request.scope).name
         try:
-            async for piece in pieces(request):
+            async for piece in pieces(request, QUERY_SECONDS):
                 body += piece
-                with self._counting:
-                    self._held += len(piece)
+                has_room = self._hold(caller, len(piece))
                 if len(body) > self._max_bytes:
                     raise self._too_large()
-                if self._held > self._most_held:
+                if not has_room:
                     raise QueryError("overloaded", "too many large queries came at once; try again in a moment")
             yield bytes(body)
         finally:
-            with self._counting:
-                self._held -= len(body)
+            self._hold(caller, -len(body))
+
+    def _hold(self, caller: str, count: int) -> bool:
+        """Note that a caller holds so many bytes more; return whether there is room for them."""
+        with self._counting:
+            self._held[caller] += count
+            own, held = self._held[caller], self._held.total()
+            if not own:
+                del self._held[caller]
+        return held <= self._most_held - (self._kept if own > self._kept else 0)
 
     def _too_large(self) -> QueryError:
         return QueryError(
@@ -63,7 +84,7 @@ class Bodies:
 async def small_body(request: Request) -> bytes:
     """Return the body of a request that only names something."""
     body = bytearray()
-    async for piece in pieces(request):
+    async for piece in pieces(request, OBJECT_SECONDS):
         body += piece
         if len(body) > MAX_OBJECT_BYTES:
             raise QueryError("too_large", f"the request has more than {MAX_OBJECT_BYTES:,} bytes")
@@ -82,18 +103,26 @@ async def perhaps_named(request: Request) -> AsyncIterator[dict[str, Any]]:
     yield json_object(await small_body(request) or b"{}")
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """Yield a body as it comes, as long as it comes."""
+async def pieces(request: Request, most_seconds: float) -> AsyncIterator[bytes]:
+    """Yield a body as it comes; QueryError where it comes too slowly, or is waited for longer than `most_seconds` in all.
+
+    Only the time counts in which the client is waited for.
+    """
     stream = request.stream()
+    patience, left = PIECE_SECONDS, most_seconds
     while True:
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(PIECE_SECONDS):
+            async with asyncio.timeout(min(patience, left)):
                 piece = await anext(stream, None)
         except TimeoutError as error:
-            sentence = f"nothing more of the request came for {PIECE_SECONDS:g} seconds; send it again"
+            sentence = "the request came too slowly, and the rest of it is not waited for; send it again"
             raise QueryError("too_slow", sentence) from error
         if piece is None:
             return
+        waited = time.monotonic() - began
+        left -= waited
+        patience = min(PIECE_SECONDS, patience - waited + len(piece) / BYTES_PER_SECOND)
         yield piece
 
 

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from daemon.api.admission import caller_of
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-    from daemon.api.admission import Caller, Role, Work
+    from daemon.api.admission import Role, Work
 
     Read = Callable[[Request], AbstractAsyncContextManager[Any]]
     Endpoint = Callable[[Request, Any], Awaitable[Response]]
@@ -76,12 +78,6 @@ class _Answering:
                     await response(scope, receive, send)
                     return
         await response(scope, receive, send)
-
-
-def caller_of(scope: Scope) -> Caller:
-    """Return the caller whom the admission has noted."""
-    caller: Caller = scope["caller"]
-    return caller
 
 
 @contextlib.asynccontextmanager

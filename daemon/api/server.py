@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import ssl
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
-from daemon.api.connections import CLOSING_SECONDS, BoundedSocket, Connection
+from daemon.api.connections import CLOSING_SECONDS, BoundedSocket, Connection, Ledger
 from daemon.api.switch import STOPPING
 from daemon.errors import ConfigError
 from daemon.lifecycle import Worker
@@ -31,9 +33,13 @@ log = logging.getLogger(__name__)
 START_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 """How often the socket is looked at: somebody may have removed it, as cleaners of temporary files do."""
+TICKS = 10
+"""Uvicorn has so many in a second."""
 UNIX_CONNECTIONS = 1024
 TCP_CONNECTIONS = 128
 """Anybody may open one: they are counted apart from those of the Unix socket, so that they keep nobody from it."""
+DESCRIPTORS_SHARE = 2
+"""Connections take at most one file descriptor of so many that the process may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,16 @@ class _Uvicorn(uvicorn.Server):
 
     loop: asyncio.AbstractEventLoop | None = None
 
+    def __init__(self, config: uvicorn.Config, ledger: Ledger) -> None:
+        super().__init__(config)
+        self._ledger = ledger
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections once a second."""
+        if counter % TICKS == 0:
+            self._ledger.look()
+        return await super().on_tick(counter)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
@@ -91,10 +107,11 @@ class Server:
         self._listener = listener
         self._certificate = certificate
         self._app = app
+        self._ledger = Ledger(min(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_SHARE))
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=Connection,
+                http=cast("type[Connection]", partial(Connection, ledger=self._ledger)),
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -104,9 +121,9 @@ class Server:
                 proxy_headers=False,
                 ssl_certfile=None if certificate is None else certificate.chain,
                 ssl_keyfile=None if certificate is None else str(certificate.key),
-            )
+            ),
+            self._ledger,
         )
-        self._max_connections = max_connections
         self._socket: BoundedSocket | None = None
         self._worker = Worker(name, self._serve)
         self._look_at = 0.0
@@ -116,7 +133,7 @@ class Server:
         """Open the socket; ConfigError when it cannot be, with the key to change."""
         if self._certificate is not None:
             self._certificate.check()
-        self._socket = BoundedSocket(self._listener.open(), self._max_connections)
+        self._socket = BoundedSocket(self._listener.open(), self._ledger)
         self._worker.start()
         deadline = time.monotonic() + START_SECONDS
         while not self._server.started and self._worker.alive and time.monotonic() < deadline:
@@ -138,9 +155,9 @@ class Server:
         now = time.monotonic()
         if self._socket is not None and now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
-            self._listen_again(self._socket)
+            self._listen_again()
 
-    def _listen_again(self, before: BoundedSocket) -> None:
+    def _listen_again(self) -> None:
         """Go over to another socket where clients cannot reach this one any more; never waits for the server to have done so."""
         if self._going_over is not None:
             if not self._going_over.done():
@@ -158,7 +175,7 @@ class Server:
             return
         if listening is None or self._server.loop is None:
             return
-        self._socket = BoundedSocket(listening, self._max_connections, before=before)
+        self._socket = BoundedSocket(listening, self._ledger)
         self._going_over = asyncio.run_coroutine_threadsafe(self._server.go_over(self._socket), self._server.loop)
 
     def _serve(self) -> None:

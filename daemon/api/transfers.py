@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from daemon.api import schema
 from daemon.api.admission import Role, Work
-from daemon.api.bodies import check_path, flag, named, path_in, perhaps_named
+from daemon.api.bodies import check_path, flag, named, path_in, perhaps_named, pieces
 from daemon.api.routes import Row
 from daemon.errors import ExportError, QueryError, StoreUnavailable
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 STOP_POLL_SECONDS = 0.5
 """How long a daemon that stops waits for a client that sends nothing."""
+IMPORT_SECONDS = 4 * 3600.0
+"""How long all of an import may be waited for: it keeps other undertakings from their turn."""
 AGAIN = "what was taken does no harm; import it again"
 
 
@@ -62,13 +64,16 @@ class Transfers:
 
     async def take(self, request: Request, _: None) -> Response:
         moved = _moved(request)
-        pieces = _pieces(request, asyncio.get_running_loop())
-        return _respond(await run_in_threadpool(self._take, pieces, moved))
+        stream = pieces(request, IMPORT_SECONDS)
+        # No turn is taken for a client that sends nothing.
+        first = await _next(stream, request)
+        rest = _pieces(stream, request, asyncio.get_running_loop())
+        return _respond(await run_in_threadpool(self._take, itertools.chain([first], rest), moved))
 
-    def _take(self, pieces: Iterator[bytes], moved: list[tuple[str, str]]) -> schema.ImportAnswer:
+    def _take(self, came: Iterator[bytes], moved: list[tuple[str, str]]) -> schema.ImportAnswer:
         with self._turns.take("an import"):
             try:
-                imported = self._importer.run(pieces, moved)
+                imported = self._importer.run(came, moved)
             except ExportError as error:
                 raise QueryError("not_an_export", f"this is no export that can be imported: {error}") from error
             except StoreUnavailable as error:
@@ -117,9 +122,8 @@ def _moved(request: Request) -> list[tuple[str, str]]:
     return list(zip(old, new, strict=True))
 
 
-def _pieces(request: Request, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-    """Yield the body on a worker's thread as it comes: what is not taken yet keeps the client waiting."""
-    stream = request.stream()
+def _pieces(stream: AsyncIterator[bytes], request: Request, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+    """Yield the rest of a body on a worker's thread as it comes: what is not taken yet keeps the client waiting."""
     while piece := asyncio.run_coroutine_threadsafe(_next(stream, request), loop).result():
         yield piece
 
