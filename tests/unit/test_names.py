@@ -80,7 +80,7 @@ def printed(script: str) -> tuple[int, str]:
         [
             sys.executable,
             "-c",
-            f"import sys; from daemon import relay; sys.exit(relay.run([sys.executable, '-c', {script!r}]))",
+            f"import sys; from daemon import relay; sys.exit(relay.run([sys.executable, '-c', {script!r}], '.'))",
         ],
         capture_output=True,
         check=False,
