@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations when a command runs
@@ -27,6 +28,8 @@ from daemon.sdnotify import ServiceManager
 from daemon.service.commands import install_service, uninstall_service
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from daemon.catalogue.catalogue import Catalogue
     from daemon.config import Config
 
@@ -140,8 +143,10 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     form = logs.begin("auto", console)
     logs.take_over()
     catalogue = own_catalogue(_in_place(file))
+    # A reload reads these variables again, and none that a library has added meanwhile.
+    given = dict(os.environ)
     try:
-        settings = _settings(_in_place(file), folders, models, catalogue)
+        settings = _settings(_in_place(file), folders, models, catalogue, given)
     except (ConfigError, paths.NoHomeDirectory) as error:
         if form == "text":
             console.print(shown(error), markup=False, highlight=False, soft_wrap=True)
@@ -152,7 +157,7 @@ def _run(console: Console, file: Path | None, folders: tuple[Path, ...], models:
     if logs.begin(settings.log.format, console, level=settings.log.level) != "text":
         # A bar between lines that a program reads would break them.
         console = Console(quiet=True, force_terminal=False)
-    life = Daemon(settings, catalogue, console, lambda: _settings_again(file, folders, models, catalogue))
+    life = Daemon(settings, catalogue, console, lambda: _settings_again(file, folders, models, catalogue, given))
     try:
         life.start()
         life.run(once=once)
@@ -188,9 +193,15 @@ def _tell_service_manager(error: Exception) -> None:
     ServiceManager().status(f"failed: {error}", at_once=True)
 
 
-def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], catalogue: Catalogue) -> Config:
+def _settings(
+    file: Path | None,
+    folders: tuple[Path, ...],
+    models: tuple[str, ...],
+    catalogue: Catalogue,
+    given: Mapping[str, str] | None = None,
+) -> Config:
     """Return the configuration; ConfigError with everything for which the daemon could not start with it."""
-    reading = configuration.read(file, folders, models=models)
+    reading = configuration.read(file, folders, given, models=models)
     # Somebody is there to mend what they have just typed; a configured disk may come later.
     missing = configuration.missing_folders(reading.config) if folders else []
     refusal = reading.refusal([*unusable_models(reading, catalogue), *missing])
@@ -200,11 +211,15 @@ def _settings(file: Path | None, folders: tuple[Path, ...], models: tuple[str, .
 
 
 def _settings_again(
-    file: Path | None, folders: tuple[Path, ...], models: tuple[str, ...], catalogue: Catalogue
+    file: Path | None,
+    folders: tuple[Path, ...],
+    models: tuple[str, ...],
+    catalogue: Catalogue,
+    given: Mapping[str, str],
 ) -> Config:
     """Return the configuration as it is now; raise ConfigError as above, and if it needs a home directory that the user does not have."""
     try:
-        return _settings(_in_place(file), folders, models, catalogue)
+        return _settings(_in_place(file), folders, models, catalogue, given)
     except paths.NoHomeDirectory as error:
         raise ConfigError("the environment", [str(error)]) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import typer
@@ -11,9 +13,6 @@ import typer
 from daemon import life, main, paths
 from daemon.catalogue.catalogue import Catalogue
 from daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -57,6 +56,21 @@ def test_all_that_keeps_the_daemon_from_starting_is_said_at_once(catalogue: Cata
         "At 'models[1]' (line 4): there is no model efficientnet-lite9",
         f"On the command line: {tmp_path}/nowhere does not exist",
     ]
+
+
+def test_a_reload_takes_up_no_variable_that_was_not_there_at_the_start(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "lookalike.yaml"
+    file.write_text(f"folders: ['{tmp_path}']\n")
+    given = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
+    # As a library does that loads a .env file.
+    monkeypatch.setenv("LOOKALIKE_REDIS_URL", "redis://attacker/0")
+    monkeypatch.setenv("LOOKALIKE_DATA_DIR", "/nonexistent")
+    again = main._settings_again(file, (), (), catalogue, given)
+    assert again.redis.url is None
+    assert again.data_dir != Path("/nonexistent")
+    assert main._settings_again(file, (), (), catalogue, {**given, "LOOKALIKE_REDIS_URL": "redis://own/0"}).redis.url
 
 
 def checked(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
