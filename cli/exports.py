@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -41,8 +40,12 @@ class Passed(NamedTuple):
 def passing(chunks: Iterator[bytes], name: str) -> Iterator[Passed]:
     """Check an export as its bytes come; CliError where it is damaged, or not complete."""
     # Only who exports or imports waits for it.
+    from daemon import bounded_json  # noqa: PLC0415
     from daemon.errors import ExportError  # noqa: PLC0415
-    from daemon.transfer.frames import DONE, HEAD, PHOTOS, STOPPED, FrameReader  # noqa: PLC0415
+    from daemon.transfer.frames import DONE, HEAD, MAX_VALUES, PHOTOS, STOPPED, FrameReader  # noqa: PLC0415
+
+    def parsed(payload: bytes) -> Any:
+        return bounded_json.loads(payload, most_values=MAX_VALUES)
 
     reader = FrameReader(chunks)
     photos = of = 0
@@ -50,14 +53,14 @@ def passing(chunks: Iterator[bytes], name: str) -> Iterator[Passed]:
     try:
         for frame in reader:
             if frame.kind == HEAD:
-                of = int(json.loads(frame.payload)["photos"])
+                of = int(parsed(frame.payload)["photos"])
             elif frame.kind == PHOTOS:
                 # Within a string of JSON, a quotation mark has a backslash before it.
                 photos += frame.payload.count(b'"digest":')
             elif frame.kind == STOPPED:
-                raise ExportError(f"it is not complete, for while it was made: {json.loads(frame.payload)['reason']}")
+                raise ExportError(f"it is not complete, for while it was made: {parsed(frame.payload)['reason']}")
             elif frame.kind == DONE:
-                end = _totals(json.loads(frame.payload))
+                end = _totals(parsed(frame.payload))
             yield Passed(reader.bytes_read, photos, of, end)
     except ExportError as error:
         raise CliError(f"{name} cannot be used: {error}") from error

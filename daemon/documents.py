@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from daemon.errors import ConfigError
 from daemon.ownership import open_named
@@ -27,8 +28,27 @@ if TYPE_CHECKING:
     """What is wrong, and with which value."""
 
 
+MAX_BYTES = 256 * 1024
+"""Far more than any configuration or spec; PyYAML takes seconds for it."""
+MAX_DEPTH = 32
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema."""
+    """SafeLoader with the scalars of YAML 1.2's core schema, without aliases, which can expand, and of bounded depth."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise ComposerError(None, None, "aliases (*) are not read; write the value again", mark)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ComposerError(None, None, f"it is nested more than {MAX_DEPTH} levels deep", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -58,13 +78,13 @@ class Document:
         self._lines: dict[Place, int] = {}
         self._origins: dict[Place, str] = {}
         self._loader = _Loader("")
+        if len(text.encode(errors="surrogateescape")) > MAX_BYTES:
+            raise ConfigError(source, [f"it has more than {MAX_BYTES >> 10} KiB"])
         try:
             node = yaml.compose(text, Loader=_Loader)
             self.data: Any = None if node is None else self._value(node, ())
         except yaml.YAMLError as error:
             raise ConfigError(source, [_syntax_problem(error)]) from error
-        except RecursionError as error:
-            raise ConfigError(source, ["it is nested too deeply, or an alias in it contains itself"]) from error
         if self.data is None and not self.problems:
             self.data = {}
         if not isinstance(self.data, dict):
@@ -76,8 +96,8 @@ class Document:
         try:
             # A shell passes a pipe, as from <(command). Any other pipe may have no writer.
             opener = None if path.is_relative_to("/dev") else open_named
-            with open(path, encoding="utf-8", opener=opener) as file:
-                return cls(str(path), file.read())
+            with open(path, "rb", opener=opener) as file:
+                return cls(str(path), file.read(MAX_BYTES + 1).decode())
         except OSError as error:
             raise ConfigError(str(path), [f"it cannot be read: {error.strerror}"]) from error
         except UnicodeDecodeError as error:

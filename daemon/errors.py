@@ -46,6 +46,10 @@ lookalike that did not say."""
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
+MAX_REASON = 4000
+"""Characters of the reason for which a photo is not indexed: it may quote a path, and an import takes no more than 10,000."""
+
+
 class LookalikeError(Exception):
     """Base of all; `str()` is a sentence that can be shown as it is, or several lines of them.
 
@@ -96,7 +100,7 @@ class PhotoError(LookalikeError):
 
     def __init__(self, path: str, reason: str, kind: FailureKind = "damaged") -> None:
         self.path = path
-        self.reason = printable(reason)
+        self.reason = printable(reason)[:MAX_REASON]
         self.kind = kind
         super().__init__(f"{path}: {reason}")
 

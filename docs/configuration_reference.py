@@ -42,6 +42,8 @@ given to `lookaliked run --config`. [configs/lookalike.yaml](../configs/lookalik
 `lookaliked check-config FILE` says everything that is wrong with a file at once, each with its place. A key that is not known is an
 error, and so is one that is given twice. A key without a value has its default.
 
+The file is YAML 1.2, without aliases (`*name`) and tags, has at most 256 KiB, and a key stands once.
+
 `lookalike reload` has a changed file in force while the daemon runs, but for the keys below of which it is said that they hold from the next start on.
 
 Over the file stand a systemd unit's credentials, over those the environment, and over all of it folders and `--model` on the command line.

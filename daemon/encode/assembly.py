@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
+from daemon import bounded_json
 from daemon.encode import projection_file
 from daemon.encode.manifest import IMAGE_GRAPH, PROJECTION, TEXT_GRAPH, TOKENIZER
 from daemon.encode.specs import Affine
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_CHECKPOINT_BYTES = 1 << 30
 MAX_TOKENIZER_BYTES = 64 << 20
+MAX_TOKENIZER_VALUES = 8_000_000
+"""The largest tokenizers have 256,000 tokens and twice as many merges, each of up to three values."""
 MAX_NAMES_BYTES = 16 << 20
 
 
@@ -42,11 +44,11 @@ def put_text(making: Making, name: str, parts: Parts) -> None:
     _put_graph(making, name, parts["text"], TEXT_GRAPH)
     tokenizer = parts["tokenizer"].read(name, at_most=MAX_TOKENIZER_BYTES)
     try:
-        json.loads(tokenizer)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(
-            name, f"{parts['tokenizer'].path} is no JSON; take the tokenizer.json of the model."
-        ) from error
+        bounded_json.loads(tokenizer, most_values=MAX_TOKENIZER_VALUES)
+    except ValueError as error:
+        why = f" of a tokenizer, for {error}" if isinstance(error, bounded_json.TooLargeError) else ""
+        reason = f"{parts['tokenizer'].path} is no JSON{why}; take the tokenizer.json of the model."
+        raise ModelError(name, reason) from error
     making.write(TOKENIZER, tokenizer)
 
 

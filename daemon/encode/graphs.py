@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, SparseTensorProto, TensorProto, ValueInfoProto
 
+from daemon.encode import wire
 from daemon.encode.external_data import ExternalFiles
 from daemon.encode.messages import parts
 from daemon.encode.operators import check_operators
@@ -68,9 +69,11 @@ def check(name: str, path: Path) -> GraphInfo:
 
 def _parsed(name: str, data: bytes) -> ModelProto:
     try:
+        wire.check(data, ModelProto.DESCRIPTOR)
         model = ModelProto.FromString(data)
-    # The second where protobuf is written in Python alone, which reads texts at once.
-    except (DecodeError, UnicodeDecodeError) as error:
+    except wire.TooLargeError as error:
+        raise ModelError(name, f"its graph is not to be read, for {error}; use a smaller model.") from error
+    except (DecodeError, ValueError) as error:
         raise ModelError(
             name, "its file is not an ONNX graph, or not the whole of one; get or export it again."
         ) from error

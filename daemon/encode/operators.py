@@ -22,6 +22,7 @@ PROGRAMS = {"EPContext", "Snpe"}
 # onnxruntime writes every call of a function out. 20 functions that call the next one twice make a million operators of a
 # few hundred bytes; 65,000 took it 23 s. The largest models have some ten thousand.
 MAX_OPERATORS = 50_000
+MAX_SIZE = 10**12
 
 # Domain, name and overload.
 _Key = tuple[str, str, str]
@@ -70,7 +71,9 @@ def _written_out(name: str, calls: dict[_Key, Counter[_Key]]) -> dict[_Key, int]
     try:
         for function in TopologicalSorter(calls).static_order():
             if function in calls:
-                sizes[function] = sum(count * sizes.get(used, 1) for used, count in calls[function].items())
+                # A chain of functions would make it a number of a million digits.
+                size = sum(count * sizes.get(used, 1) for used, count in calls[function].items())
+                sizes[function] = min(size, MAX_SIZE)
     except CycleError as error:
         raise ModelError(name, "its functions call themselves; export it without functions.") from error
     return sizes

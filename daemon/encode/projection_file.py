@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daemon import bounded_json
 from daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # 32,768 numbers to as many, as float32: more than any output of a spec has.
 MAX_ARRAYS_BYTES = 4 << 30
+MAX_NAMES = 200_000
+"""Of a classifier's classes; those of the largest data sets are some ten thousand."""
 # What damaged bytes make NumPy, zipfile or zlib raise before they notice that these are no arrays.
 _MALFORMED = (
     OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, OverflowError, RuntimeError,
@@ -64,8 +66,8 @@ def words(name: str, classifier: tuple[np.ndarray, np.ndarray], vectors: np.ndar
 def class_names(name: str, content: bytes, classes: int) -> list[str]:
     """Return the names of a classifier's classes, in order: a JSON list, or an object by class index; ModelError otherwise."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = bounded_json.loads(content, most_values=MAX_NAMES)
+    except ValueError as error:
         raise ModelError(name, "its class names are no JSON; check 'projection.names' in its spec.") from error
     names = _by_index(document) if isinstance(document, dict) else document
     if not isinstance(names, list) or not all(isinstance(entry, str) and entry.strip() for entry in names):

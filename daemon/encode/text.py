@@ -124,8 +124,10 @@ def _tokenizer(name: str, path: Path, text: TextSpec) -> Any:
         raise ModelError(name, reason) from error
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    # tokenizers raises nothing but Exception.
-    except Exception as error:
+    # tokenizers raises nothing but Exception, or panics, with a BaseException.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise ModelError(name, f"{path} is no tokenizer ({error}); take the tokenizer.json of the model.") from error
     pad_id, pad_token = _padding(tokenizer)
     tokenizer.no_padding()

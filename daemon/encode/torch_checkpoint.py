@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
+import pickletools
 import struct
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +25,14 @@ _STORAGE_DTYPES = {
     "DoubleStorage": "<f8",
     "LongStorage": "<i8",
 }
-# What damaged or hostile bytes make the unpickler raise before it notices that they are no pickle.
-_MALFORMED = (
-    pickle.UnpicklingError, EOFError, AssertionError, AttributeError, IndexError, KeyError, MemoryError, NotImplementedError,
-    OverflowError, RecursionError, TypeError, ValueError, struct.error,
-)  # fmt: skip
+MAX_STEPS = 1_000_000
+"""A pickle has so many at most. That of a network of a hundred million weights has some ten thousand."""
+MAX_DEPTH = 8
+"""A state dict is a mapping of tensors, and its versions are a mapping of mappings."""
+MAX_AXES = 32
+MAX_SIZE = 2**63 - 1
+_LENGTHS = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_MALFORMED = "it is damaged or no torch checkpoint at all"
 
 
 class CheckpointError(ValueError):
@@ -68,33 +72,171 @@ def read_state_dict(data: bytes) -> dict[str, np.ndarray]:
 
 
 class _StateDict(dict[Any, Any]):
-    """Stands for OrderedDict; its attributes, where torch puts version numbers, are dropped."""
+    """Stands for OrderedDict."""
 
     __slots__ = ()
 
-    def __setstate__(self, state: object) -> None: ...
+
+class _Function(Enum):
+    """Stands for what a state dict calls: no function of ours lies where a pickle could reach it."""
+
+    ORDERED_DICT = ("collections", "OrderedDict")
+    REBUILD_TENSOR = ("torch._utils", "_rebuild_tensor_v2")
 
 
-# The unpickler in C sizes its memo by any number a pickle names, and so can be made to take all memory.
-class _StateDictUnpickler(pickle._Unpickler):  # noqa: SLF001
-    """Admits the six names a state dict is made of; every other name is refused before it is imported."""
+class _Dtype(NamedTuple):
+    name: str
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return _StateDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
-        if module == "torch" and name in _STORAGE_DTYPES:
-            return _STORAGE_DTYPES[name]
-        raise CheckpointError(f"it asks for {module}.{name}, which no state dict needs")
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", str(dtype), str(key), str(), int(elements), None) if (
-                dtype in _STORAGE_DTYPES.values() and elements >= 0
-            ):
-                return _Storage(key, dtype, elements)
-        raise CheckpointError("it refers to a storage in an unknown way")
+_MARK = object()
+
+
+class _Machine:
+    """Carries out one pickle, of the few opcodes that torch writes, and makes numbers, texts, tensors and plain containers alone.
+
+    Every other opcode and every other name is refused before it has an effect. The depth and the number of
+    values are bounded, and only texts are keys. A container that lies in another takes nothing more, so that the depth is known.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self._file = file
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self._kept: list[Any] = []
+        self._depths: dict[int, int] = {}
+        """The depth of each container, by its id."""
+        self._away: set[int] = set()
+        """The ids of the containers that lie in another."""
+
+    def run(self) -> Any:
+        """Return the value that the pickle leaves; CheckpointError for what is refused."""
+        steps = pickletools.genops(self._file)
+        for _ in range(MAX_STEPS):
+            opcode, argument, _ = next(steps)
+            if opcode.name == "STOP":
+                (value,) = self._stack
+                return value
+            self._step(opcode.name, argument)
+        raise CheckpointError(f"it has more than {MAX_STEPS:,} steps, which no state dict needs")
+
+    def _step(self, name: str, argument: Any) -> None:  # noqa: C901, PLR0912 - a case for each opcode
+        stack = self._stack
+        match name:
+            case "PROTO":
+                pass
+            case "MARK":
+                stack.append(_MARK)
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINUNICODE" | "BINFLOAT":
+                stack.append(argument)
+            case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self._tuple(self._pop(_LENGTHS[name]))
+            case "TUPLE":
+                self._tuple(self._pop_marked())
+            case "EMPTY_DICT" | "EMPTY_LIST":
+                stack.append({} if name == "EMPTY_DICT" else [])
+            case "SETITEM" | "SETITEMS":
+                self._set(self._pop(2) if name == "SETITEM" else self._pop_marked())
+            case "APPEND" | "APPENDS":
+                self._append(self._pop(1) if name == "APPEND" else self._pop_marked())
+            case "BINPUT" | "LONG_BINPUT":
+                self._memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self._memo[argument])
+            case "GLOBAL":
+                stack.append(_named(*argument.split(" ", 1)))
+            case "BINPERSID":
+                stack.append(_storage(*self._pop(1)))
+            case "REDUCE":
+                stack.append(_called(*self._pop(2)))
+            case "BUILD":
+                self._build(*self._pop(2))
+            case _:
+                raise CheckpointError(f"it uses the opcode {name}, which no state dict needs")
+
+    def _pop(self, count: int) -> list[Any]:
+        if len(self._stack) < count:
+            raise CheckpointError(_MALFORMED)
+        values = self._stack[len(self._stack) - count :]
+        del self._stack[len(self._stack) - count :]
+        if _MARK in values:
+            raise CheckpointError(_MALFORMED)
+        return values
+
+    def _pop_marked(self) -> list[Any]:
+        values = []
+        while (value := self._stack.pop()) is not _MARK:
+            values.append(value)
+        return values[::-1]
+
+    def _tuple(self, values: list[Any]) -> None:
+        made = tuple(values)
+        self._stack.append(made)
+        self._note(made, 1 + self._put_away(values))
+
+    def _set(self, values: list[Any]) -> None:
+        target = self._open(dict)
+        keys = values[::2]
+        if len(values) % 2 or not all(type(key) is str for key in keys):
+            raise CheckpointError("it has a key that is no text, which no state dict needs")
+        self._note(target, 1 + self._put_away(values[1::2]))
+        target.update(zip(keys, values[1::2], strict=True))
+
+    def _append(self, values: list[Any]) -> None:
+        target = self._open(list)
+        self._note(target, 1 + self._put_away(values))
+        target.extend(values)
+
+    def _build(self, target: Any, _state: Any) -> None:
+        # Torch puts version numbers there. Nothing else may be given a state, and this one is dropped.
+        if type(target) is not _StateDict:
+            raise CheckpointError("it gives a state to what is no state dict")
+        self._stack.append(target)
+
+    def _open(self, kind: type[Any]) -> Any:
+        """Return the container on the stack, which lies in no other."""
+        target = self._stack[-1]
+        if not isinstance(target, kind) or id(target) in self._away:
+            raise CheckpointError(_MALFORMED)
+        return target
+
+    def _put_away(self, values: list[Any]) -> int:
+        """Note that these lie in a container now, and return the depth of the deepest."""
+        inside = [value for value in values if isinstance(value, tuple | dict | list)]
+        self._away.update(map(id, inside))
+        return max((self._depths.get(id(value), 1) for value in inside), default=0)
+
+    def _note(self, container: Any, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise CheckpointError(f"it is nested more than {MAX_DEPTH} levels deep, which no state dict is")
+        # Kept, or another one could get its id.
+        self._kept.append(container)
+        self._depths[id(container)] = max(depth, self._depths.get(id(container), 0))
+
+
+def _named(module: str, name: str) -> Any:
+    if module == "torch" and name in _STORAGE_DTYPES:
+        return _Dtype(_STORAGE_DTYPES[name])
+    try:
+        return _Function((module, name))
+    except ValueError as error:
+        raise CheckpointError(f"it asks for {module}.{name}, which no state dict needs") from error
+
+
+def _called(function: Any, arguments: Any) -> Any:
+    if function is _Function.ORDERED_DICT and arguments == ():
+        return _StateDict()
+    if function is _Function.REBUILD_TENSOR and isinstance(arguments, tuple):
+        return _rebuild_tensor(*arguments)
+    raise CheckpointError(_MALFORMED)
+
+
+def _storage(pid: Any) -> _Storage:
+    match pid:
+        case ("storage", _Dtype(dtype), str(key), str(), int(elements), None) if elements >= 0:
+            return _Storage(key, dtype, elements)
+    raise CheckpointError("it refers to a storage in an unknown way")
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
@@ -109,16 +251,21 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
 
 
 def _all_sizes(values: Any) -> bool:
-    return isinstance(values, tuple) and all(type(value) is int and value >= 0 for value in values)
+    return (
+        type(values) is tuple
+        and len(values) <= MAX_AXES
+        and all(type(value) is int and 0 <= value <= MAX_SIZE for value in values)
+    )
 
 
 def _load(file: io.BytesIO) -> Any:
     try:
-        return _StateDictUnpickler(file).load()
+        return _Machine(file).run()
     except CheckpointError:
         raise
-    except _MALFORMED as error:
-        raise CheckpointError(f"it is damaged or no torch checkpoint at all ({error})") from error
+    # Damaged bytes make pickletools and the steps above raise these before somebody notices that they are no pickle.
+    except (ValueError, IndexError, KeyError, TypeError, StopIteration, struct.error) as error:
+        raise CheckpointError(f"{_MALFORMED} ({error})") from error
 
 
 def _read_storages(file: io.BytesIO, tensors: dict[str, _Tensor]) -> dict[str, np.ndarray]:

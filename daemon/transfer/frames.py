@@ -23,6 +23,8 @@ HEAD, FOLDERS, PHOTOS, VECTORS, FAILURES, DONE, STOPPED = b"HEAD", b"FOLD", b"PH
 KINDS = frozenset({HEAD, FOLDERS, PHOTOS, VECTORS, FAILURES, DONE, STOPPED})
 MAX_TEXT_BYTES = 16 * 2**20
 """Of a frame of JSON: it takes several times as much memory once it is read."""
+MAX_VALUES = 1_000_000
+"""A frame of JSON has so many at most."""
 MAX_VECTOR_BYTES = 64 * 2**20
 CHECKSUM_BYTES = 32
 

@@ -5,17 +5,17 @@ What does not pass is an ExportError.
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daemon import canonical
+from daemon import bounded_json, canonical
 from daemon.changes import FileStat, PhotoInfo, Remembered
 from daemon.errors import FAILURE_KINDS, ExportError
+from daemon.moments import moment
+from daemon.transfer.frames import MAX_VALUES
 from daemon.transfer.records import (
     FORMAT,
     VECTORS_HEAD,
@@ -153,8 +153,8 @@ def _wrong(what: str) -> ExportError:
 
 def _parsed(payload: bytes, what: str) -> Any:
     try:
-        return json.loads(payload.decode("ascii"))
-    except (ValueError, RecursionError) as error:
+        return bounded_json.loads(payload, most_values=MAX_VALUES)
+    except ValueError as error:
         raise _wrong(what) from error
 
 
@@ -185,7 +185,7 @@ def _photo(value: Any) -> ExportedPhoto:
         width=_number(value["width"]),
         height=_number(value["height"]),
         format=_matching(value["format"], _FORMAT_NAME),
-        taken_at=_moment(value["taken_at"]),
+        taken_at=moment(_text(value["taken_at"], 32)),
         bytes=_number(value["bytes"]),
     )
     return ExportedPhoto(info, tuple(_file(*one) for one in value["files"]))
@@ -236,13 +236,6 @@ def _matching(value: Any, pattern: re.Pattern[str]) -> str:
 
 def _named(value: Any) -> str:
     return _matching(value, _NAME)
-
-
-def _moment(value: Any) -> str:
-    text = _text(value, 32)
-    if text and dt.datetime.fromisoformat(text).tzinfo is not None:
-        raise ValueError
-    return text
 
 
 def _path(value: Any) -> str:

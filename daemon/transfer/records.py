@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from daemon.moments import moment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -90,7 +92,8 @@ def head_bytes(head: Head) -> bytes:
 def photo_text(info: PhotoInfo, files: Sequence[tuple[str, FileStat]]) -> str:
     """Return one photo; `photos_bytes` makes a frame of several."""
     listed = [[path, stat.size, stat.mtime_ns, stat.device, stat.inode] for path, stat in files]
-    return json.dumps(asdict(info) | {"files": listed}, separators=(",", ":"))
+    known = asdict(info) | {"taken_at": _moment(info.taken_at), "files": listed}
+    return json.dumps(known, separators=(",", ":"))
 
 
 def photos_bytes(photos: Sequence[str]) -> bytes:
@@ -117,6 +120,14 @@ def totals_bytes(totals: Totals) -> bytes:
 
 def stopped_bytes(reason: str) -> bytes:
     return _json({"reason": reason})
+
+
+def _moment(taken_at: str) -> str:
+    # A library of an earlier release may hold a time that does not exist, and no import would read it.
+    try:
+        return moment(taken_at)
+    except ValueError:
+        return ""
 
 
 def _json(value: object) -> bytes:

@@ -28,6 +28,7 @@ from daemon.encode.decoding.protocol import (
 )
 from daemon.encode.images import Decoded
 from daemon.errors import FAILURE_KINDS, DecoderError, PhotoError
+from daemon.moments import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,6 @@ GRACE_SECONDS = 2.0
 MAX_SIDE = 2**31 - 1
 COMMAND = (sys.executable, "-I", "-m", "daemon.encode.decoding.worker")
 _FORMAT = re.compile(r"[A-Za-z0-9_+.-]{1,32}")
-_TAKEN_AT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)?")
 
 
 class Ended(Exception):  # noqa: N818 - an event, not an error
@@ -158,8 +158,12 @@ class Decoder:
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
         if not (0 < columns * rows <= max_pixels and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             raise _Nonsense
-        if not (_FORMAT.fullmatch(format_name) and _TAKEN_AT.fullmatch(taken_at)):
+        if not _FORMAT.fullmatch(format_name):
             raise _Nonsense
+        try:
+            moment(taken_at)
+        except ValueError as error:
+            raise _Nonsense from error
         pixels = self._receive(CHANNELS * columns * rows, deadline)
         self._note_memory(deadline)
         return Decoded(Image.frombytes("RGB", (columns, rows), pixels), width, height, format_name, taken_at)

@@ -71,6 +71,7 @@ def _with_files(*paths: str) -> Callable[[Any], Any]:
         (frames.PHOTOS, lambda photos: [one | {"width": True} for one in photos]),
         (frames.PHOTOS, lambda photos: [one | {"bytes": -1} for one in photos]),
         (frames.PHOTOS, lambda photos: [one | {"taken_at": "yesterday"} for one in photos]),
+        (frames.PHOTOS, lambda photos: [one | {"taken_at": "9999-99-99T99:99:99"} for one in photos]),
         (frames.PHOTOS, lambda photos: [one | {"taken_at": "2024-01-01T00:00:00+01:00"} for one in photos]),
         (frames.PHOTOS, lambda photos: [one | {"format": "\x1b[2J"} for one in photos]),
         (frames.PHOTOS, lambda photos: [one | {"files": [["/x.png", "1", 1, 1, 1]]} for one in photos]),
@@ -94,7 +95,9 @@ def test_what_is_not_as_lookalike_writes_it_is_refused_though_its_checksums_are_
         untouched.take(altered(exported, kind, change))
 
 
-@pytest.mark.parametrize("payload", [b"[" * 100_000, b"\xff", b"[1", b"9" * 5000, b'{"a": ' * 10_000])
+@pytest.mark.parametrize(
+    "payload", [b"[" * 100_000, b"\xff", b"[1", b"9" * 5000, b'{"a": ' * 10_000, b"[" + b"[]," * 5_000_000 + b"[]]"]
+)
 def test_json_that_is_none_is_refused(exported: bytes, untouched: Library, payload: bytes) -> None:
     parts = [(one.kind, payload if one.kind == frames.PHOTOS else one.payload) for one in frames_of(exported)]
     with pytest.raises(ExportError):

@@ -51,6 +51,17 @@ metric: l2
 """
 
 
+class NoAliases(yaml.SafeDumper):
+    """Writes again what stands in a spec several times: no alias is read."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the name in the base class
+        return True
+
+
+def dumped(spec: object) -> str:
+    return yaml.dump(spec, Dumper=NoAliases)
+
+
 def write(directory: Path, text: str) -> Path:
     path = directory / "tiny.yaml"
     path.write_text(text, encoding="utf-8")
@@ -311,13 +322,13 @@ def test_a_mistake_is_told_in_one_sentence_with_its_place(
     for place, value in changes.items():
         *above, key = place.split(".")
         (spec[above[0]] if above else spec)[key] = value
-    (told,) = problems_of(tmp_path, yaml.safe_dump(spec))
+    (told,) = problems_of(tmp_path, dumped(spec))
     assert re.sub(r" \(line \d+\)", "", told).startswith(f"At '{problem}")
 
 
 def test_a_missing_key_that_a_preset_would_give_says_so_and_another_does_not(tmp_path: Path) -> None:
     spec = yaml.safe_load(VALID) | {"input": {"size": 224, "resize": {"rule": "centre-square"}}}
-    assert [re.sub(r" \(line \d\)", "", problem) for problem in problems_of(tmp_path, yaml.safe_dump(spec))] == [
+    assert [re.sub(r" \(line \d\)", "", problem) for problem in problems_of(tmp_path, dumped(spec))] == [
         "At 'input.resize.padding': this key is missing; add it",
         *(
             f"At 'input.{key}': this key is missing; add it, or a preset that gives it"
@@ -373,7 +384,7 @@ def test_a_spec_names_the_source_of_each_of_its_files_by_role(tmp_path: Path) ->
     spec = yaml.safe_load(VALID)
     affine = {"kind": "affine", "source": PYPI | {"file": "p/pca.npz"}}
     sources = {
-        "image": load_spec(write(tmp_path, yaml.safe_dump(spec))).source,
+        "image": load_spec(write(tmp_path, dumped(spec))).source,
         "projection": PackageSource.model_validate(affine["source"]),
         "names": UrlSource.model_validate(WORDS["names"]),
         "text": UrlSource.model_validate(URL),
@@ -385,7 +396,7 @@ def test_a_spec_names_the_source_of_each_of_its_files_by_role(tmp_path: Path) ->
         ({"text": TEXT}, ["image", "text", "tokenizer"]),
         ({"text": TEXT, "builder": LITE, "projection": WORDS}, ["image", "names", "text", "tokenizer"]),
     ):
-        loaded = load_spec(write(tmp_path, yaml.safe_dump(spec | added)))
+        loaded = load_spec(write(tmp_path, dumped(spec | added)))
         assert loaded.sources == {role: sources[role] for role in roles}
 
 
@@ -406,9 +417,9 @@ def test_a_spec_is_pinned_when_every_byte_of_its_files_is(
     tmp_path: Path, source: dict[str, Any], *, pinned: bool
 ) -> None:
     spec = yaml.safe_load(VALID) | {"source": source}
-    assert load_spec(write(tmp_path, yaml.safe_dump(spec))).pinned is pinned
+    assert load_spec(write(tmp_path, dumped(spec))).pinned is pinned
     with_text = spec | {"text": TEXT | {"tokenizer": HUB}}
-    assert load_spec(write(tmp_path, yaml.safe_dump(with_text))).pinned is False
+    assert load_spec(write(tmp_path, dumped(with_text))).pinned is False
 
 
 @pytest.mark.parametrize(
@@ -430,5 +441,5 @@ def test_what_a_preset_scales_the_shorter_side_to_grows_with_the_size(given: dic
 @pytest.mark.parametrize("size", [0, 7, 4097, True, "32", None])
 def test_a_size_that_cannot_be_is_one_problem_with_a_preset_too(tmp_path: Path, size: Any) -> None:
     spec = yaml.safe_load(VALID) | {"input": {"preset": "torchvision", "size": size}}
-    (problem,) = problems_of(tmp_path, yaml.safe_dump(spec))
+    (problem,) = problems_of(tmp_path, dumped(spec))
     assert problem.startswith("At 'input.size'")

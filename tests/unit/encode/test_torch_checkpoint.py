@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import subprocess
 import sys
 import types
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from daemon.encode import torch_checkpoint
 from daemon.encode.torch_checkpoint import MAGIC, PROTOCOL, CheckpointError, read_state_dict
 
 if TYPE_CHECKING:
@@ -236,3 +238,87 @@ def test_a_file_with_any_byte_changed_is_read_or_refused_and_nothing_else() -> N
             read_state_dict(bytes(damaged))
         except CheckpointError:
             continue
+
+
+HEAD = dumps(MAGIC) + dumps(PROTOCOL) + dumps(SYSTEM)
+NESTED = b")" + b"\x85" * 200_000
+TEXT = b"X\x01\x00\x00\x00a"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        NESTED,
+        b"}" + TEXT + NESTED + b"s",
+        b"}" + NESTED + TEXT + b"s",
+        b"}(" + NESTED + TEXT + b"u",
+        b"]" + NESTED + b"a",
+        b"ccollections\nOrderedDict\n" + NESTED + b"R",
+        NESTED + b"Q",
+        b"]" * 200_000 + b"a" * 199_999,
+        b"}" + (TEXT + b"}") * 200_000 + b"s" * 200_000,
+        # Each takes the next one when it lies in another already.
+        b"}q\x00" + b"".join(TEXT + b"}q\x01s0h\x01q\x00" for _ in range(3)),
+        # One that contains itself.
+        b"}q\x00" + TEXT + b"h\x00s",
+    ],
+    ids=["tuple", "value", "key", "keys", "list", "call", "id", "lists", "mappings", "late", "cycle"],
+)
+def test_no_depth_crashes_the_reader(state: bytes) -> None:
+    with pytest.raises(CheckpointError):
+        read_state_dict(HEAD + b"\x80\x02" + state + b".")
+
+
+def test_a_key_of_nested_tuples_crashes_no_python(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint"
+    file.write_bytes(HEAD + b"\x80\x02}" + NESTED + TEXT + b"s.")
+    script = (
+        "import pathlib, sys; from daemon.encode.torch_checkpoint import *\n"
+        "try: read_state_dict(pathlib.Path(sys.argv[1]).read_bytes())\nexcept CheckpointError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True)
+    assert "nested more than 8 levels deep" in done.stdout
+
+
+def test_nothing_but_a_state_dict_is_given_a_state() -> None:
+    defaults = b"N}X\x0c\x00\x00\x00__defaults__)s\x86"
+    for target in (
+        b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"ccollections\nOrderedDict\n",
+        b"ctorch\nFloatStorage\n",
+        b"}",
+        b")",
+    ):
+        before = {name: getattr(value, "__defaults__", None) for name, value in vars(torch_checkpoint).items()}
+        with pytest.raises(CheckpointError, match="state to what is no state dict"):
+            read_state_dict(HEAD + b"\x80\x02" + target + defaults + b"b.")
+        assert before == {name: getattr(value, "__defaults__", None) for name, value in vars(torch_checkpoint).items()}
+
+
+def test_the_state_of_a_state_dict_is_dropped() -> None:
+    state = one_tensor()
+    state._metadata = OrderedDict({"": {"version": 1}})
+    assert list(read_state_dict(checkpoint(state, NUMBERS))) == ["weight"]
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [b"I5\n", b"F1\n", b"L5L\n", b"P1\n", b"\x8b\x00\x00\x00\x40", b"\x8d" + b"\xff" * 8, b"\x96" + b"\xff" * 8, b"2", b"\x82\x01", b"o",
+     b"\x81", b"\x92", b"\x8f", b"\x90", b"\x97", b"U\x01a", b"r\xff\xff\xff\x7f"],
+)  # fmt: skip
+def test_no_other_opcode_has_an_effect(opcodes: bytes) -> None:
+    with pytest.raises(CheckpointError):
+        read_state_dict(HEAD + b"\x80\x02" + opcodes + b".")
+
+
+def test_the_number_of_steps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_state_dict(checkpoint(one_tensor(), NUMBERS))
+    monkeypatch.setattr(torch_checkpoint, "MAX_STEPS", 1000)
+    with pytest.raises(CheckpointError, match="more than 1,000 steps"):
+        read_state_dict(HEAD + b"\x80\x02" + b"}" * 1_000_000 + b".")
+
+
+@pytest.mark.parametrize("shape", [(1,) * 33, (2**64,), (2**2000,) * 9])
+def test_a_shape_that_only_costs_time_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CheckpointError, match="in an unknown way"):
+        read_state_dict(checkpoint(one_tensor(shape=shape, strides=shape), NUMBERS))
