@@ -108,6 +108,7 @@ def reading(index: Index, photos: Any) -> dict[str, Callable[[Mappings], object]
         "paths_by_inode": ([photos.stat()],),
         "page": ("/p",),
         "stream": ("/p",),
+        "every_path": (),
         "count_below": ("/p",),
         "counts": (),
         "photo": (photo,),
