@@ -53,6 +53,8 @@ log = logging.getLogger("lookalike")
 
 TICK_SECONDS = 0.2
 QUERY_DECODERS = 2
+QUERY_PIXELS = 4 * 2**20
+"""A picture that is asked about comes out of its decoder with at most so many, or as many as the largest model needs."""
 LONGEST_SWAP_SECONDS = 300.0
 """After that the service manager may take it that a part which is to stop hangs."""
 
@@ -360,7 +362,7 @@ class Daemon:
         """Start what is ended last of the parts, because what is being read needs it."""
         self._decoders = _decoders(settings, _threads(settings), warm=_threads(settings))
         # A question does not wait for a photo that is indexed.
-        self._query_decoders = _decoders(settings, QUERY_DECODERS, warm=1)
+        self._query_decoders = _decoders(settings, QUERY_DECODERS, warm=1, returned_pixels=QUERY_PIXELS)
         for decoders in (self._decoders, self._query_decoders):
             self._parts.start(decoders)
 
@@ -613,12 +615,13 @@ def _servers(application: Switch, settings: Config, passed: PassedListener | Non
     return servers
 
 
-def _decoders(settings: Config, count: int, *, warm: int) -> Decoders:
+def _decoders(settings: Config, count: int, *, warm: int, returned_pixels: int = 0) -> Decoders:
     from daemon.encode.decoding.decoders import Decoders, Limits  # noqa: PLC0415 - imported when it is needed, not for --help
 
     limits = settings.limits
     memory_bytes = limits.decode_memory_mebibytes * configuration.MEBIBYTE
-    return Decoders(count, Limits(limits.max_pixels, limits.decode_timeout_seconds, memory_bytes), warm=warm)
+    each = Limits(limits.max_pixels, limits.decode_timeout_seconds, memory_bytes, returned_pixels)
+    return Decoders(count, each, warm=warm)
 
 
 def _prepare(settings: Config, catalogue: Catalogue) -> list[Model]:

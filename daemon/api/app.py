@@ -174,7 +174,7 @@ class _Routes:
         self.bodies = Bodies(max_bytes)
         self._default_limit = default_limit
 
-    async def search(self, request: Request, body: bytes) -> Response:
+    async def search(self, request: Request, body: bytearray) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         ask = partial(
             asking.question,

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from daemon.api.bodies import check_path, json_object, whole_number
+from daemon.api.outline import Long
 from daemon.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from daemon.encode.images import Bytes
 
 MAX_ID = 2**63 - 1
 MAX_TERMS = 16
@@ -49,7 +52,7 @@ class Photo:
 class Picture:
     """Any image, by its bytes."""
 
-    data: bytes
+    data: Bytes
 
 
 What = Text | File | Photo | Picture
@@ -84,7 +87,7 @@ class Question:
 
 
 def question(
-    body: bytes, *, is_json: bool, limit: int, models: Sequence[str] = (), fuse: str | None = None
+    body: bytes | bytearray, *, is_json: bool, limit: int, models: Sequence[str] = (), fuse: str | None = None
 ) -> Question:
     """Return what a request to /v1/search asks; QueryError says in a sentence what is wrong with it."""
     if fuse not in (None, "rrf"):
@@ -133,6 +136,8 @@ def _weight(given: Any) -> float:
 
 def _text(given: dict[str, Any]) -> Text:
     text = given["text"]
+    if isinstance(text, Long):
+        raise QueryError("bad_request", f"a text may have {MAX_CHARACTERS:,} characters, and this one has many more")
     if not isinstance(text, str) or not text.strip():
         raise QueryError("bad_request", "a term's 'text' must be words")
     if len(text) > MAX_CHARACTERS:
@@ -168,8 +173,9 @@ def _photo(given: dict[str, Any]) -> Photo:
 
 
 def _picture(given: dict[str, Any]) -> Picture:
+    image = given["image"]
     try:
-        return Picture(binascii.a2b_base64(given["image"], strict_mode=True))
+        return Picture(image.from_base64() if isinstance(image, Long) else binascii.a2b_base64(image, strict_mode=True))
     except (TypeError, ValueError) as error:
         raise QueryError("bad_request", "a term's 'image' must be the bytes of an image in base64") from error
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from daemon import canonical
+from daemon.allocator import note_use
+from daemon.api import outline
 from daemon.api.admission import caller_of
 from daemon.errors import QueryError
 
@@ -46,7 +47,7 @@ class Bodies:
         self._counting = threading.Lock()
 
     @contextlib.asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
         """Have the body of a request, for as long as it is needed."""
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes:
@@ -61,9 +62,10 @@ class Bodies:
                     raise self._too_large()
                 if not has_room:
                     raise QueryError("overloaded", "too many large queries came at once; try again in a moment")
-            yield bytes(body)
+            yield body
         finally:
             self._hold(caller, -len(body))
+            note_use(len(body))
 
     def _hold(self, caller: str, count: int) -> bool:
         """Note that a caller holds so many bytes more; return whether there is room for them."""
@@ -126,11 +128,13 @@ async def pieces(request: Request, most_seconds: float) -> AsyncIterator[bytes]:
         yield piece
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """Return the object that a body is."""
+def json_object(body: bytes | bytearray) -> dict[str, Any]:
+    """Return the object that a body is; a long string in it is an outline.Long."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        value = outline.parsed(body)
+    except outline.TooMuchError as error:
+        raise QueryError("bad_request", f"the JSON of the request cannot be used: {error}") from error
+    except outline.NotJsonError as error:
         raise QueryError("bad_request", "the body is not JSON") from error
     if not isinstance(value, dict):
         raise QueryError("bad_request", "the body must be a JSON object")

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import blake3
 
 from daemon import blame
+from daemon.allocator import note_use
 from daemon.api.asking import File, Photo, Picture, Text
 from daemon.changes import photo_id
 from daemon.errors import LookalikeError, PhotoError, QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
     from daemon.api.asking import What
-    from daemon.encode.images import Decode
+    from daemon.encode.images import Bytes, Decode
     from daemon.index.index import Collection, Index
     from daemon.index.search import Search
 
 E = TypeVar("E")
 
 log = logging.getLogger(__name__)
+
+PICTURES = 2
+"""Pictures that are held decoded at once, of all questions."""
+BYTES_PER_PIXEL = 3
 
 
 class QueryEncoder(Protocol):
@@ -73,12 +79,16 @@ class Embedding:
         self._encoders = encoders
         self._texts = texts
         self._decode = decode
+        self._decoding = threading.BoundedSemaphore(PICTURES)
 
     def understands_text(self, collection: Collection) -> bool:
         return collection.version in self._texts
 
-    def of(self, what: What, name: str) -> Embedded:
-        """Return a term, `name` in sentences, ready to be compared; QueryError where the library does not know its file."""
+    def of(self, what: What, name: str, collections: Sequence[Collection]) -> Embedded:
+        """Return a term, `name` in sentences, ready to be compared with those of the collections.
+
+        QueryError where the library does not know its file.
+        """
         match what:
             case Text(text):
                 return _Words(self, text)
@@ -87,7 +97,7 @@ class Embedding:
             case File():
                 return self._file(what)
             case Picture(data):
-                return self._picture(data, name)
+                return self._picture(data, name, collections)
 
     def _file(self, file: File) -> _Stored:
         photo = self._search.photo_at(file.path, file.size, file.mtime_ns)
@@ -96,14 +106,23 @@ class Embedding:
             raise QueryError("not_in_library", sentence)
         return _Stored(self._index, self._search, photo, file.path)
 
-    def _picture(self, data: bytes, name: str) -> _Picture:
+    def _picture(self, data: Bytes, name: str, collections: Sequence[Collection]) -> _Picture:
         photo = photo_id(blake3.blake3(data).hexdigest())
-        return _Picture(self, data, name, photo if self._search.is_known(photo) else None)
+        return _Picture(self, data, name, photo if self._search.is_known(photo) else None, collections)
 
     def stored(self, collection: Collection, photo: int) -> NDArray[np.float32] | None:
         return self._index.vectors.get(collection.name, photo)
 
-    def decoded(self, data: bytes, name: str) -> Image.Image:
+    def inputs(
+        self, data: Bytes, name: str, encoders: Sequence[QueryEncoder]
+    ) -> list[tuple[QueryEncoder, NDArray[np.float32]]]:
+        """Return what each encoder is fed of a picture, which is not kept. A few pictures at a time are decoded, of all questions."""
+        with self._decoding:
+            image = self._decoded(data, name)
+            note_use(BYTES_PER_PIXEL * image.width * image.height)
+            return [(encoder, encoder.preprocess(image)) for encoder in encoders]
+
+    def _decoded(self, data: Bytes, name: str) -> Image.Image:
         # At the scale at which photos are decoded to be indexed.
         min_side = max(encoder.min_side for encoder in tuple(self._encoders.values()))
         try:
@@ -164,26 +183,31 @@ class _Stored:
 
 
 class _Picture:
-    """Any image by its bytes: decoded at most once, and encoded at most once by each graph."""
+    """Any image by its bytes: decoded at most once, for all collections that are asked, and encoded at most once by each graph."""
 
-    def __init__(self, embedding: Embedding, data: bytes, name: str, photo: int | None) -> None:
+    def __init__(
+        self, embedding: Embedding, data: Bytes, name: str, photo: int | None, collections: Sequence[Collection]
+    ) -> None:
         self._embedding = embedding
         self._data = data
         self._name = name
         self.photo = photo
-        self._image: Image.Image | None = None
+        self._collections = collections
         self._rows: dict[str, NDArray[np.float32]] = {}
 
     def vector(self, collection: Collection) -> NDArray[np.float32]:
-        if self.photo is not None and (stored := self._embedding.stored(collection, self.photo)) is not None:
+        if (stored := self._stored(collection)) is not None:
             return stored
         if collection.version not in self._rows:
-            encoder = self._embedding.encoder(collection)
+            lacking = [one for one in self._collections if one == collection or self._stored(one) is None]
+            encoders = dict.fromkeys(self._embedding.encoder(one) for one in lacking)
             with _of_the_query(self._name, "the picture", "not_an_image"):
-                if self._image is None:
-                    self._image = self._embedding.decoded(self._data, self._name)
-                self._rows.update(encoder.encode_query(encoder.preprocess(self._image)))
+                for encoder, fed in self._embedding.inputs(self._data, self._name, list(encoders)):
+                    self._rows.update(encoder.encode_query(fed))
         return self._rows[collection.version]
+
+    def _stored(self, collection: Collection) -> NDArray[np.float32] | None:
+        return None if self.photo is None else self._embedding.stored(collection, self.photo)
 
 
 class _Words:

@@ -85,7 +85,7 @@ class Queries:
             )
         collections = self._choice.collections(question)
         terms = [
-            self._embedding.of(term.what, "the query" if len(question.terms) == 1 else f"term {number}")
+            self._embedding.of(term.what, "the query" if len(question.terms) == 1 else f"term {number}", collections)
             for number, term in enumerate(question.terms, start=1)
         ]
         asked = terms[0].photo if question.lone else None

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from daemon.allocator import note_use
 from daemon.api.admission import caller_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ class _Answering:
                 if isinstance(response, StreamingResponse):
                     await response(scope, receive, send)
                     return
+        # It may be large, and a client slow to read its answer.
+        del body
         await response(scope, receive, send)
+        note_use(len(response.body))
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 
+from daemon.allocator import give_back, owes_memory
 from daemon.api.connections import CLOSING_SECONDS, BoundedSocket, Connection, Ledger
 from daemon.api.switch import STOPPING
 from daemon.errors import ConfigError
@@ -74,9 +76,11 @@ class _Uvicorn(uvicorn.Server):
         self._ledger = ledger
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections once a second."""
+        """Look after the connections, and give back the memory of large requests, once a second."""
         if counter % TICKS == 0:
             self._ledger.look()
+            if owes_memory():
+                await run_in_threadpool(give_back)
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -87,13 +87,16 @@ class Decoded:
     """EXIF DateTimeOriginal, ISO 8601 without a zone; empty when the file does not say."""
 
 
+Bytes = bytes | bytearray | memoryview
+
+
 class Decode(Protocol):
     """What `decode` does, wherever it is done, within limits that are known there."""
 
-    def __call__(self, data: bytes, path: str, *, min_side: int) -> Decoded: ...
+    def __call__(self, data: Bytes, path: str, *, min_side: int) -> Decoded: ...
 
 
-def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded:
+def decode(data: Bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded:
     """Return the photo in `data`, the bytes of the file at `path`; of an animation, the first frame.
 
     A JPEG is decoded at the smallest DCT scale (1/8, 1/4, 1/2, 1) whose shorter side still has `min_side` pixels.
@@ -103,6 +106,7 @@ def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded
     if not data:
         raise PhotoError(path, "the file is empty; it is tried again when something is written into it.")
     Image.MAX_IMAGE_PIXELS = max_pixels
+    data = bytes(data)
     try:
         return _decode(data, path, min_side, max_pixels)
     except PhotoError:
@@ -110,6 +114,22 @@ def decode(data: bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded
     # Pillow's plugins raise whatever damaged bytes lead them to, and its own documentation names no base of it.
     except Exception as error:
         raise PhotoError(path, *_reason(error, data)) from error
+
+
+def reduced(image: Image.Image, most_pixels: int) -> Image.Image:
+    """Return an image of at most so many pixels, each the mean of a block of the original: all that is needed to compare it."""
+    across, along = 1, 1
+    wide = image.width >= image.height
+    while (
+        _blocks(image.width, along if wide else across) * _blocks(image.height, across if wide else along) > most_pixels
+    ):
+        along += 1
+        across = min(along, image.width, image.height)
+    return image if along == 1 else image.reduce((along, across) if wide else (across, along))
+
+
+def _blocks(length: int, block: int) -> int:
+    return -(-length // block)
 
 
 def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from daemon.encode.images import Bytes
     from daemon.index.vectors import Row
 
 SIDE = 8
@@ -125,7 +126,7 @@ class Poisoned:
         self.touch_path("read", path)
         return read_whole(path, max_bytes)
 
-    def decode(self, data: bytes, path: str, *, min_side: int) -> Any:
+    def decode(self, data: Bytes, path: str, *, min_side: int) -> Any:
         self.touch_path("decode", path)
         return decode(data, path, min_side=min_side, max_pixels=10_000)
 

@@ -17,12 +17,14 @@ from daemon.errors import DecoderError, PhotoError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daemon.encode.images import Decoded
+    from daemon.encode.images import Bytes, Decoded
 
 log = logging.getLogger(__name__)
 
 GROWN_BYTES = 512 * 2**20
 """A decoder that has kept more memory than this is replaced, so that one large photo is not paid for by all that follow."""
+SIDES = 3
+"""A photo that is reduced keeps so many times the pixels along each side that the largest model takes."""
 ATTEMPTS = 2
 """A decoder may have been ended by somebody else: a file is blamed only when it ends two."""
 
@@ -34,6 +36,8 @@ class Limits:
     max_pixels: int
     timeout_seconds: float
     memory_bytes: int
+    returned_pixels: int = 0
+    """A photo with more comes back reduced to these; 0 returns all that it has."""
 
 
 class Decoders:
@@ -81,17 +85,18 @@ class Decoders:
 
     # Decoding
 
-    def decode(self, data: bytes, path: str, *, min_side: int) -> Decoded:
+    def decode(self, data: Bytes, path: str, *, min_side: int) -> Decoded:
         """Return the photo in `data`, the bytes of the file at `path`, as `daemon.encode.images.decode` does.
 
         PhotoError also when it takes more than the limits allow, or ends its decoders; DecoderError when there can be no decoder.
         """
         limits = self.limits
+        most_pixels = limits.returned_pixels and max(limits.returned_pixels, (SIDES * min_side) ** 2)
         status = 0
         for _ in range(ATTEMPTS):
             try:
                 with self._decoder() as decoder:
-                    return decoder.decode(data, path, min_side, limits.max_pixels, limits.timeout_seconds)
+                    return decoder.decode(data, path, min_side, limits.max_pixels, limits.timeout_seconds, most_pixels)
             except TimedOut as error:
                 seconds = f"{limits.timeout_seconds:g} seconds"
                 reason = f"decoding it took longer than {seconds}, more than limits.decode_timeout_seconds allows; raise it, or export the photo smaller"

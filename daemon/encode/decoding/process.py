@@ -26,7 +26,7 @@ from daemon.encode.decoding.protocol import (
     EndOfStream,
     receive,
 )
-from daemon.encode.images import Decoded
+from daemon.encode.images import Bytes, Decoded
 from daemon.errors import FAILURE_KINDS, DecoderError, PhotoError
 from daemon.moments import moment
 
@@ -109,15 +109,18 @@ class Decoder:
             self._ready = tuple(name for place, name in enumerate(CONFINEMENTS) if bits >> place & 1)
         return self._ready
 
-    def decode(self, data: bytes, path: str, min_side: int, max_pixels: int, seconds: float) -> Decoded:
-        """Return the photo in `data`. PhotoError when it is none; Ended, TimedOut or NoMemory when the process is gone after that."""
+    def decode(
+        self, data: Bytes, path: str, min_side: int, max_pixels: int, seconds: float, most_pixels: int = 0
+    ) -> Decoded:
+        """Return the photo in `data`, reduced to `most_pixels` where that is not 0. PhotoError when it is none; Ended, TimedOut or NoMemory when the process is gone after that."""
         deadline = time.monotonic() + seconds + GRACE_SECONDS
         name = os.fsencode(path)
+        returned = most_pixels or max_pixels
         try:
             self._connection.settimeout(seconds + GRACE_SECONDS)
-            self._connection.sendall(REQUEST.pack(min_side, max_pixels, seconds, len(name), len(data)) + name)
+            self._connection.sendall(REQUEST.pack(min_side, max_pixels, returned, seconds, len(name), len(data)) + name)
             self._connection.sendall(data)
-            return self._read(path, max_pixels, deadline)
+            return self._read(path, returned, deadline)
         except TimeoutError as error:
             self._kill()
             raise TimedOut from error
@@ -146,7 +149,7 @@ class Decoder:
             return self._process.wait(GRACE_SECONDS)
         return self._kill()
 
-    def _read(self, path: str, max_pixels: int, deadline: float) -> Decoded:
+    def _read(self, path: str, most_pixels: int, deadline: float) -> Decoded:
         done, *sides, format_length, time_length = REPLY.unpack(self._receive(REPLY.size, deadline))
         if not done:
             if sides[0] > MAX_REASON_BYTES or sides[1] >= len(FAILURE_KINDS):
@@ -156,7 +159,7 @@ class Decoder:
             raise PhotoError(path, reason, FAILURE_KINDS[sides[1]])
         columns, rows, width, height = sides
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
-        if not (0 < columns * rows <= max_pixels and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        if not (0 < columns * rows <= most_pixels and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
             raise _Nonsense
         if not _FORMAT.fullmatch(format_name):
             raise _Nonsense

@@ -13,8 +13,8 @@ HELLO = struct.Struct("<I")
 """The decoder is ready, and confined by these: a bit for each of CONFINEMENTS."""
 CONFINEMENTS = ("limits", "landlock", "seccomp")
 
-REQUEST = struct.Struct("<IQdIQ")
-"""min_side, max_pixels, seconds, and the lengths of the path and of the file's bytes, which follow."""
+REQUEST = struct.Struct("<IQQdIQ")
+"""min_side, max_pixels, the most pixels that may come back, seconds, and the lengths of the path and of the file's bytes, which follow."""
 
 REPLY = struct.Struct("<BIIIIBB")
 """Whether it was decoded; width and height of the pixels that follow last, width and height before reduction, and the lengths of the

@@ -6,6 +6,7 @@ Run as `python -I -m daemon.encode.decoding.worker MEMORY_BYTES`, with its socke
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import signal
@@ -14,9 +15,10 @@ import sys
 
 from PIL import ExifTags, Image, ImageCms  # noqa: F401 - imported late by convert(), when no file can be opened any more
 
-from daemon.allocator import keep_freed_memory
+from daemon.allocator import give_back, keep_freed_memory, note_use, owes_memory
 from daemon.encode.decoding.confinement import confine
 from daemon.encode.decoding.protocol import (
+    CHANNELS,
     CONFINEMENTS,
     EXIT_NO_MEMORY,
     HELLO,
@@ -28,7 +30,7 @@ from daemon.encode.decoding.protocol import (
     EndOfStream,
     receive,
 )
-from daemon.encode.images import Decoded, decode
+from daemon.encode.images import Decoded, decode, reduced
 from daemon.errors import FAILURE_KINDS, PhotoError
 
 # Formats whose plugins or libraries load something when they are first used.
@@ -51,6 +53,8 @@ def main() -> None:
         connection.sendall(HELLO.pack(sum(1 << CONFINEMENTS.index(name) for name in by)))
         while True:
             serve(connection)
+            if owes_memory():
+                give_back()
             connection.sendall(KEPT.pack(_memory_bytes(statm)))
     except (EndOfStream, ConnectionError):
         return
@@ -77,13 +81,17 @@ def rehearse() -> None:
 
 def serve(connection: socket.socket) -> None:
     """Answer one request; EndOfStream when there is none any more."""
-    min_side, max_pixels, seconds, path_length, length = REQUEST.unpack(receive(connection, REQUEST.size))
+    min_side, max_pixels, most_pixels, seconds, path_length, length = REQUEST.unpack(receive(connection, REQUEST.size))
     path = os.fsdecode(bytes(receive(connection, path_length)))
     data = _file(connection, length)
     # The kernel ends this process, whatever a library is busy with, and whether or not the daemon is still there.
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         decoded = decode(data, path, min_side=min_side, max_pixels=max_pixels)
+        decoded = dataclasses.replace(decoded, image=reduced(decoded.image, most_pixels))
+        if most_pixels < max_pixels:
+            # Questions come now and then, and photos that are indexed one after the other.
+            note_use(CHANNELS * decoded.width * decoded.height)
     except PhotoError as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         reason = error.reason.encode(errors="backslashreplace")[:MAX_REASON_BYTES]
