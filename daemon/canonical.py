@@ -15,7 +15,7 @@ def fault(path: str) -> str:
     except UnicodeEncodeError:
         # A surrogate that stands for no byte.
         raw = b"\0"
-    # Two surrogates may stand for the bytes of one character, which has a spelling of its own.
+    # Two surrogates may stand for the bytes of one character, which is spelled as itself.
     if b"\0" in raw or os.fsdecode(raw) != path:
         return "no file can have such a path"
     if not path.startswith("/"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import removing
+from daemon import beneath, removing
 from daemon.catalogue.files import parts
 from daemon.encode.models import discard
 from daemon.encode.prepared import manifests
@@ -127,7 +127,7 @@ def _pulled(spec: ModelSpec, models_dir: Path) -> Iterator[Path]:
 
 def _size(path: Path) -> int:
     total = 0
-    for directory, _, files in os.walk(path):
+    for directory, _, files in beneath.walk(os.fspath(path)):
         for name in files:
             with suppress(OSError):
                 total += os.lstat(os.path.join(directory, name)).st_size

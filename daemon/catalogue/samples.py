@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from daemon import beneath
 from daemon.encode.images import EXTENSIONS
 from daemon.errors import PhotoError
 
@@ -70,7 +71,7 @@ def _photos(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for directory, subdirectories, files in os.walk(path):
+    for directory, subdirectories, files in beneath.walk(os.fspath(path)):
         subdirectories.sort()
         yield from (Path(directory, name) for name in sorted(files) if os.path.splitext(name)[1].lower() in EXTENSIONS)
 

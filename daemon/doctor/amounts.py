@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from daemon import beneath
 from daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def dimensions(context: Context) -> int:
 def size_of_tree(directory: Path) -> int:
     """Return the bytes on the disk of all files below a directory, as far as they can be seen."""
     total = 0
-    for top, _, names in os.walk(directory):
+    for top, _, names in beneath.walk(os.fspath(directory)):
         for name in names:
             with suppress(OSError):
                 # st_blocks counts in units of 512 bytes: stat(2).

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import ownership
+from daemon import beneath, ownership
 from daemon.encode.manifest import MANIFEST, read, serialised
 from daemon.encode.sources import CHUNK_BYTES, chunks
 from daemon.errors import ModelError
@@ -163,7 +163,7 @@ def _locked(root: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _put_in_place(made: Path, place: Path) -> None:
-    for directory, _, _ in os.walk(made):
+    for directory, _, _ in beneath.walk(os.fspath(made)):
         _sync_directory(Path(directory))
     if place.exists():
         _put_aside(place)

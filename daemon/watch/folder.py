@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from daemon import beneath
 from daemon.watch.brake import held_by
 from daemon.watch.mounts import is_remote, root_of, volume_of, volumes
 
@@ -165,13 +166,13 @@ class WatchedFolder:
             return False
         roots = view.seen.roots
         top = volume_of(path, roots)
-        return top is not None and (root := root_of(top)) is not None and root == roots[top]
+        return top is not None and (root := root_of(top, self.path)) is not None and root == roots[top]
 
     def survey(self) -> Survey:
         """Return the file systems of the folder as they are now."""
         now = volumes(self.path)
         known = {*self.view.seen.volumes, *(self.remembered.volumes if self.remembered else ())}
-        return Survey(now, {top: root_of(top) if top in now else None for top in {*now, *known}})
+        return Survey(now, {top: root_of(top, self.path) if top in now else None for top in {*now, *known}})
 
     def remounted(self) -> bool:
         """Whether other file systems are there than at the last walk of all of the folder."""
@@ -185,7 +186,7 @@ def polled_part(folder: str, found: Mapping[str, str]) -> str:
         return (
             "network file systems that are mounted in it raise no events for changes made elsewhere, so they are polled"
         )
-    files = [top for top, _ in tops if os.path.isfile(top)]
+    files = [top for top, _ in tops if not beneath.is_directory(folder, top) and beneath.is_there(folder, top)]
     return f"{files[0]} is a mounted file, which raises no events, so the folder is polled" if files else ""
 
 

@@ -6,10 +6,11 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from daemon import beneath
 from daemon.watch.filters import NO_MEDIA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Markers:
@@ -18,7 +19,9 @@ class Markers:
     `exclude` asks the disk only about folders that no walk has gone through since the start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder_of: Callable[[str], str | None] = str) -> None:
+        """`folder_of` returns the watched folder that a directory lies in."""
+        self._folder_of = folder_of
         self._lock = threading.Lock()
         self._marked: set[str] = set()
         self._walked: set[str] = set()
@@ -27,7 +30,8 @@ class Markers:
 
     def note(self, directory: str) -> None:
         """Look whether a directory is marked, because an event named it."""
-        is_marked = _is_marked(directory)
+        folder = self._folder_of(directory)
+        is_marked = folder is not None and _is_marked(folder, directory)
         with self._lock:
             self._noted[directory] = is_marked
             self._set(directory, is_marked=is_marked)
@@ -50,7 +54,7 @@ class Markers:
     def exclude(self, folder: str, path: str) -> bool:
         """Whether a file below a watched folder lies in a directory that is marked, or below one."""
         if folder not in self._walked:
-            return any(map(_is_marked, _directories(folder, path)))
+            return any(_is_marked(folder, directory) for directory in _directories(folder, path))
         marked = self._marked
         return bool(marked) and any(directory in marked for directory in _directories(folder, path))
 
@@ -65,8 +69,8 @@ def _directories(folder: str, path: str) -> Iterator[str]:
         yield path
 
 
-def _is_marked(directory: str) -> bool:
-    return os.path.lexists(os.path.join(directory, NO_MEDIA))
+def _is_marked(folder: str, directory: str) -> bool:
+    return beneath.is_there(folder, os.path.join(directory, NO_MEDIA))
 
 
 def _prefix(directory: str) -> str:

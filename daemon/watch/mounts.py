@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon import beneath
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -91,21 +93,30 @@ def volumes(folder: str) -> dict[str, str]:
     for _, _, mount in (_parsed(line) for line in table.split("\n") if line):
         if mount.point != real and _lies_in(mount.point, real):
             found[folder + mount.point[len(real) :]] = mount
-    return {path: _identity(path, mount) for path, mount in found.items()}
+    return {path: _identity(folder, path, mount) for path, mount in found.items()}
 
 
-def _identity(path: str, mount: Mount) -> str:
+def _identity(folder: str, path: str, mount: Mount) -> str:
     try:
-        number = os.statvfs(path).f_fsid
-        return f"{mount.type} {f'{number:x}' if number else mount.source} {os.stat(path).st_ino}"
+        descriptor = beneath.opened(folder, path, os.O_PATH)
     except OSError:
         return ""
-
-
-def root_of(directory: str) -> tuple[int, int] | None:
-    """Return what tells a directory from another one that takes its place, None when none is there."""
     try:
-        found = os.stat(directory)
+        number = os.statvfs(descriptor).f_fsid
+        return f"{mount.type} {f'{number:x}' if number else mount.source} {os.fstat(descriptor).st_ino}"
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def root_of(directory: str | bytes, folder: str | bytes = "") -> tuple[int, int] | None:
+    """Return what tells a directory from another one that takes its place, None when the directory is missing.
+
+    The directory lies in `folder`, or else it is a folder itself, which may be named by a link.
+    """
+    try:
+        found = beneath.lstat(folder or directory, directory)
     except OSError:
         return None
     return found.st_dev, found.st_ino

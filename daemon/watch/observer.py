@@ -44,7 +44,7 @@ from watchdog.observers.inotify_move_event_grouper import (
 )
 from watchdog.utils.delayed_queue import DelayedQueue
 
-from daemon import canonical
+from daemon import beneath, canonical
 from daemon.changes import Hint
 from daemon.watch.filters import NO_MEDIA, Filters
 from daemon.watch.mounts import root_of
@@ -190,7 +190,7 @@ class _WatchGroup(InotifyWatchGroup):
             if not self.is_active:
                 return
             self._unwatch(path)
-            if os.path.isdir(path) and not os.path.islink(path):
+            if beneath.is_directory(self.path, path):
                 self._watch_all(path)
 
     def watch_refused(self) -> None:
@@ -221,22 +221,17 @@ class _WatchGroup(InotifyWatchGroup):
             return set()
         watches = {self._watch(path)}
         # Each is watched before it is read: what appears meanwhile is in the one or the other.
-        for root, names, files in os.walk(path):
-            if MARK in files or MARK in names:
+        for root, names, others in beneath.walk(os.fsdecode(self.path), os.fsdecode(path)):
+            if NO_MEDIA in others or NO_MEDIA in names:
                 names.clear()
-            names[:] = [name for name in names if self.admits(os.fsdecode(os.path.join(root, name)))]
-            directories = (os.path.join(root, name) for name in names)
-            watches |= {self._watch(directory) for directory in directories if not os.path.islink(directory)}
+            names[:] = [name for name in names if self.admits(os.path.join(root, name))]
+            watches |= {self._watch(os.fsencode(os.path.join(root, name))) for name in names}
         return {watch for watch in watches if watch is not None}
 
     def _watch(self, path: bytes) -> WatchDescriptor | None:
-        mask = self.event_mask
-        if path == self.path:
-            # The folder itself may be named by a symbolic link.
-            mask = Mask(mask & ~InotifyConstants.IN_DONT_FOLLOW)
         self.refused.pop(path, None)
         try:
-            wd = self._inotify_fd.add_callback(path, mask, self._callback, self._id)
+            wd = self._added(path)
         except OSError as error:
             if path == self.path:
                 raise
@@ -244,7 +239,7 @@ class _WatchGroup(InotifyWatchGroup):
                 self.refused[path] = error.errno
             return None
         before = self._active_callbacks_by_watch.get(wd)
-        if before not in (None, path) and root_of(os.fsdecode(before)) == root_of(os.fsdecode(path)):
+        if before not in (None, path) and root_of(before, self.path) == root_of(path, self.path):
             # It is mounted at both places.
             self.also[wd] = self.also.get(wd, frozenset()) | {before, path}
             self._active_callbacks_by_path[path] = wd
@@ -255,6 +250,29 @@ class _WatchGroup(InotifyWatchGroup):
         self._active_callbacks_by_path[path] = wd
         self._active_callbacks_by_watch[wd] = path
         return wd
+
+    def _added(self, path: bytes) -> WatchDescriptor:
+        """Have the kernel watch a directory, and nothing that a link leads to; OSError when it does not."""
+        # By the link of /proc, which is followed, the kernel comes to exactly what was opened.
+        mask = Mask(self.event_mask & ~InotifyConstants.IN_DONT_FOLLOW)
+        if path == self.path:
+            # The folder itself may be named by a symbolic link.
+            return self._inotify_fd.add_callback(path, mask, self._callback, self._id)
+        descriptor = beneath.opened(self.path, path, os.O_PATH | os.O_DIRECTORY)
+        try:
+            place = b"/proc/self/fd/%d" % descriptor
+            return self._inotify_fd.add_callback(place, mask, self._callback, self._id)
+        finally:
+            os.close(descriptor)
+
+    def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
+        """Return events for the files that are in a new directory already, however deep it is; its own event has it walked."""
+        events: list[InotifyEvent] = []
+        for root, _, others in beneath.walk(os.fsdecode(self.path), os.fsdecode(src_path)):
+            wd = self._active_callbacks_by_path.get(os.fsencode(root))
+            if wd is not None:
+                events += [InotifyEvent(wd, InotifyConstants.IN_CREATE, 0, os.fsencode(name)) for name in others]
+        return events
 
     def _unwatch(self, path: bytes, *, itself: bool = True) -> None:
         """Hold no watch below a directory any more."""
@@ -287,7 +305,7 @@ class _WatchGroup(InotifyWatchGroup):
 
     def _is_looked_into(self, path: bytes) -> bool:
         """Whether a directory belongs to what is watched, given that the one above it is watched."""
-        return path == self.path or (self.admits(os.fsdecode(path)) and not _is_marked(os.path.dirname(path)))
+        return path == self.path or (self.admits(os.fsdecode(path)) and not self._is_marked(os.path.dirname(path)))
 
     # From the reader
 
@@ -296,7 +314,7 @@ class _WatchGroup(InotifyWatchGroup):
             directory = self._active_callbacks_by_watch.get(wd)
             if directory is None or not self.is_active:
                 return
-            if _is_marked(directory):
+            if self._is_marked(directory):
                 self._unwatch(directory, itself=False)
             else:
                 # Before anybody is told, and walks it.
@@ -325,9 +343,8 @@ class _WatchGroup(InotifyWatchGroup):
         with self._lock:
             return self._build_event_source_path(event) in self.refused
 
-
-def _is_marked(directory: bytes) -> bool:
-    return os.path.lexists(os.path.join(directory, MARK))
+    def _is_marked(self, directory: bytes) -> bool:
+        return beneath.is_there(self.path, os.path.join(directory, MARK))
 
 
 class _Inotify(InotifyFD):
@@ -393,10 +410,30 @@ class _Emitter(InotifyFullEmitter):
         )
 
     def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = True) -> None:
-        # Its watches would go on to tell of what happens elsewhere, under the path it had here.
-        if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_from and event.ev.is_directory and self.group:
+        if not isinstance(event, PathedInotifyEvent):
+            departed, arrived = event
+            if arrived.ev.is_directory:
+                self._tell_of_tree(os.fsdecode(departed.path), os.fsdecode(arrived.path))
+                return
+        elif event.ev.is_directory and event.ev.is_moved_to:
+            self._tell_of_tree("", os.fsdecode(event.path))
+            return
+        elif event.ev.is_directory and event.ev.is_moved_from and self.group:
+            # Its watches would go on to tell of what happens elsewhere, under the path it had here.
             self.group.forget(event.path)
         super().build_and_queue_event(event, full_events=full_events)
+
+    def _tell_of_tree(self, source: str, target: str) -> None:
+        """Tell of a directory that was moved, and of the files in it; `source` is empty for one from outside."""
+        self.queue_event(DirMovedEvent(source, target))
+        # That event asks for a walk of the tree. The files' own events only spare them the wait for the walk.
+        for directory, _, others in beneath.walk(self.watch.path, target):
+            for name in others:
+                path = os.path.join(directory, name)
+                if source:
+                    self.queue_event(FileMovedEvent(source + path[len(target) :], path, is_synthetic=True))
+                else:
+                    self.queue_event(FileCreatedEvent(path, is_synthetic=True))
 
 
 class _Handler(FileSystemEventHandler):

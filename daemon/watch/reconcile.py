@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daemon import canonical, long_paths
+from daemon import beneath, canonical
 from daemon.changes import signature
+from daemon.long_paths import MAX_BYTES
 from daemon.watch.filters import NO_MEDIA
 from daemon.watch.mounts import volume_of
 
@@ -28,12 +29,32 @@ if TYPE_CHECKING:
 CHUNK = 500
 """Paths queued at a time."""
 REST_AFTER_SECONDS = 0.05
+OPEN = 32
+"""How many directories a walk keeps open: the innermost ones. It opens the others again on its way back."""
+
+
+@dataclass(slots=True)
+class _Level:
+    """A directory on the way to where a walk is."""
+
+    prefix: bytes
+    """Its path, with a slash at the end."""
+    names: list[bytes]
+    """The names in it that are still to come, the first one last; a directory has a slash at its end, as in the paths below it."""
+    descriptor: int | None
+    """None while it is closed."""
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
 
 
 @dataclass(slots=True)
 class Walk:
     """One walk through the photos below `top`, in byte order of their paths, so that it can be merged with the index's.
 
+    It opens each directory in the one above it, follows no link beneath `folder`, and asks about files by the descriptor of their directory.
     `unreadable` fills with the directories whose content cannot be told: what is recorded below them is not missing.
     """
 
@@ -47,40 +68,55 @@ class Walk:
     """No walk from further up would come to `top`: nothing is found."""
     skipped: Skipped | None = None
     """Takes the files that are no photos."""
+    folder: str = ""
+    """The watched folder that `top` lies in; empty where that is `top` itself."""
     unreadable: list[bytes] = field(default_factory=list)
+    too_deep: list[bytes] = field(default_factory=list)
+    """Directories whose paths are longer than the system takes: what is recorded below them is not missing either."""
     marked: set[bytes] = field(default_factory=set)
     """Directories that a marker excludes; fills likewise."""
     directories: int = 0
     files: int = 0
+    _levels: list[_Level] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Described]:
         """Yield each photo's path and "size mtime_ns inode"; OSError when `top` itself cannot be read."""
-        pending = [] if self.barred else [self._entries(os.fsencode(self.top))]
+        try:
+            yield from self._described()
+        finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close every directory, so that nothing keeps a disk from being unmounted while the walk waits."""
+        for level in self._levels:
+            level.close()
+
+    def _described(self) -> Iterator[Described]:
+        levels = self._levels
+        if not self.barred:
+            self._enter(os.fsencode(self.top), beneath.listing(self.folder or self.top, self.top))
         began = time.monotonic()
-        while pending and not self.stopped():
+        while levels and not self.stopped():
             if self.rest and (worked := time.monotonic() - began) > REST_AFTER_SECONDS:
+                self.let_go()
                 self.rest(worked)
                 began = time.monotonic()
-            entry = next(pending[-1], None)
-            if entry is None:
-                pending.pop()
-            elif entry.is_dir(follow_symlinks=False):
-                try:
-                    pending.append(self._entries(entry.path))
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError:
-                    self.unreadable.append(entry.path)
-            else:
-                described = _signature(entry)
-                if described:
-                    self.files += 1
-                    yield entry.path, described
+            level = levels[-1]
+            if not level.names:
+                level.close()
+                levels.pop()
+                continue
+            name = level.names.pop()
+            if name.endswith(b"/"):
+                self._descend(level, name[:-1])
+            elif described := self._signature(level, name):
+                self.files += 1
+                yield level.prefix + name, described
 
     def covers(self, path: str) -> bool:
         """Whether `path` lies where this walk went."""
         return path.startswith(self.top.rstrip(os.sep) + os.sep) and not any(
-            os.fsencode(path).startswith(directory + b"/") for directory in self.unreadable
+            os.fsencode(path).startswith(directory + b"/") for directory in (*self.unreadable, *self.too_deep)
         )
 
     def excludes(self, path: str) -> bool:
@@ -92,7 +128,11 @@ class Walk:
         return (
             bool(canonical.fault(path))
             or not self.filters.admits(relative)
-            or (bool(self.marked) and self._is_below_mark(os.fsencode(path)) and os.path.lexists(path))
+            or (
+                bool(self.marked)
+                and self._is_below_mark(os.fsencode(path))
+                and beneath.is_there(self.folder or self.top, path)
+            )
         )
 
     def _is_below_mark(self, path: bytes) -> bool:
@@ -103,41 +143,67 @@ class Walk:
                 return True
         return False
 
-    def _entries(self, directory: bytes) -> Iterator[os.DirEntry[bytes]]:
+    def _descend(self, level: _Level, name: bytes) -> None:
+        directory = level.prefix + name
+        if len(directory) > MAX_BYTES:
+            self.too_deep.append(directory)
+            return
+        try:
+            self._enter(directory, beneath.listing_in(self._open(level), name))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError:
+            self.unreadable.append(directory)
+
+    def _enter(self, directory: bytes, descriptor: int) -> None:
+        level = _Level(directory.rstrip(b"/") + b"/", [], descriptor)
+        try:
+            level.names = self._entries(directory, descriptor)
+        except BaseException:
+            level.close()
+            raise
+        self._levels.append(level)
+        if len(self._levels) > OPEN:
+            self._levels[-OPEN - 1].close()
+
+    def _open(self, level: _Level) -> int:
+        """Return a descriptor of a directory, which may have been closed meanwhile; OSError where it has gone."""
+        if level.descriptor is None:
+            level.descriptor = beneath.listing(self.folder or self.top, level.prefix[:-1] or b"/")
+        return level.descriptor
+
+    def _signature(self, level: _Level, name: bytes) -> str:
+        try:
+            found = os.lstat(name, dir_fd=level.descriptor if level.descriptor is not None else self._open(level))
+        except OSError:
+            # Gone since the directory was read, or unreadable: its own look will tell.
+            return "?"
+        return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" if stat.S_ISREG(found.st_mode) else ""
+
+    def _entries(self, directory: bytes, descriptor: int) -> list[bytes]:
+        """Return the names of what is to be met in a directory, the first one last."""
         self.directories += 1
-        kept: list[tuple[bytes, os.DirEntry[bytes]]] = []
-        others: list[os.DirEntry[bytes]] = []
-        with os.scandir(directory) as entries:
+        kept: list[bytes] = []
+        others: list[str] = []
+        with os.scandir(descriptor) as entries:
             for entry in entries:
-                name = os.fsdecode(entry.name)
+                name = entry.name
                 if name == NO_MEDIA:
                     self.marked.add(directory)
-                    return iter(())
+                    return []
                 if entry.is_dir(follow_symlinks=False):
                     if not self.filters.ignores(name):
                         # As it stands in the paths below it: "a/" sorts behind "a.jpg".
-                        kept.append((entry.name + b"/", entry))
-                elif self.filters.is_photo(name) and not entry.is_symlink():
-                    kept.append((entry.name, entry))
-                elif self.skipped and entry.is_file(follow_symlinks=False) and not self.filters.ignores(name):
-                    others.append(entry)
+                        kept.append(os.fsencode(name) + b"/")
+                elif self.filters.is_photo(name):
+                    if not entry.is_symlink():
+                        kept.append(os.fsencode(name))
+                elif self.skipped and self.skipped.concerns(name) and entry.is_file(follow_symlinks=False):
+                    others.append(name)
         if self.skipped and others:
-            self.skipped.met(os.fsdecode(directory), others)
-        kept.sort(key=_by_name)
-        return iter([entry for _, entry in kept])
-
-
-def _by_name(item: tuple[bytes, os.DirEntry[bytes]]) -> bytes:
-    return item[0]
-
-
-def _signature(entry: os.DirEntry[bytes]) -> str:
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except OSError:
-        # Gone since the directory was read, or unreadable: its own look will tell.
-        return "?"
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" if stat.S_ISREG(found.st_mode) else ""
+            self.skipped.met(os.fsdecode(directory), others, descriptor)
+        kept.sort(reverse=True)
+        return kept
 
 
 class Difference(enum.Enum):
@@ -235,7 +301,7 @@ def compare(
         if path in failures:
             # Nothing is recorded of a file that failed, so each one that the walk meets comes by here.
             failures_met.add(path)
-            if _still_fails(path, failures[path]):
+            if _still_fails(walk, path, failures[path]):
                 continue
         found.added += difference is Difference.ADDED
         found.changed += difference is Difference.CHANGED
@@ -285,8 +351,8 @@ def _counted(recorded: Iterator[Described], found: Comparison, mounts: Collectio
         found.recorded_on[next(iter(mounts))] = found.recorded
 
 
-def _still_fails(path: str, known: str) -> bool:
+def _still_fails(walk: Walk, path: str, known: str) -> bool:
     try:
-        return signature(long_paths.lstat(path)) == known
+        return signature(beneath.lstat(walk.folder or walk.top, path)) == known
     except OSError:
         return False

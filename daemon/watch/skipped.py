@@ -8,6 +8,8 @@ import stat
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from daemon import beneath
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -109,8 +111,10 @@ class Skipped:
     Files whose name does not tell are opened once, for their first bytes, and again when their size, mtime or inode changes.
     """
 
-    def __init__(self, filters: Filters) -> None:
+    def __init__(self, filters: Filters, folder_of: Callable[[str], str | None] = str) -> None:
+        """`folder_of` returns the watched folder that a directory lies in."""
         self._filters = filters
+        self._folder_of = folder_of
         self._counts: dict[str, Mapping[str, int]] = {}
         self.by_extension: Mapping[str, int] = {}
         """How many files of each extension there are, the most frequent first."""
@@ -120,9 +124,13 @@ class Skipped:
     def begin_walk(self) -> None:
         self._under_way = {}
 
-    def met(self, directory: str, entries: Iterable[os.DirEntry[bytes]]) -> None:
-        """Take those of the files that a walk met in a directory and does not read; none of them is ignored, or a link."""
-        if found := Counter(one.extension for one in self._among(entries)):
+    def concerns(self, name: str) -> bool:
+        """Return whether a file of this name, which is no photo's, may be one: the file itself is not asked."""
+        return kind_of(name) is not None and not self._filters.ignores(name)
+
+    def met(self, directory: str, names: Iterable[str], descriptor: int) -> None:
+        """Take the files that a walk met in a directory, which is open, and that concern this; none of them is a link."""
+        if found := Counter(one.extension for one in self._among(directory, names, descriptor)):
             self._under_way[directory] = found
 
     def end_walk(self, top: str) -> None:
@@ -139,30 +147,35 @@ class Skipped:
     def listed(self, admits: Callable[[str], bool]) -> Iterator[SkippedFile]:
         """Yield the files as they are now, of the directories in which a walk met some and that `admits` says are wanted."""
         for directory in sorted(filter(admits, self._counts), key=os.fsencode):
-            try:
-                with os.scandir(os.fsencode(directory)) as entries:
-                    found = sorted((entry for entry in entries if self._is_candidate(entry)), key=lambda one: one.name)
-            except OSError:
-                continue
-            yield from self._among(found)
+            yield from self._listed_in(directory)
 
-    def _is_candidate(self, entry: os.DirEntry[bytes]) -> bool:
-        name = os.fsdecode(entry.name)
-        return (
-            not self._filters.ignores(name)
-            and not self._filters.is_photo(name)
-            and entry.is_file(follow_symlinks=False)
-        )
-
-    def _among(self, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[SkippedFile]:
-        for entry in entries:
-            kind = kind_of(os.fsdecode(entry.name))
-            if kind is not None and (kind != NO_EXTENSION or self._begins_as_picture(entry)):
-                yield SkippedFile(os.fsdecode(entry.path), kind)
-
-    def _begins_as_picture(self, entry: os.DirEntry[bytes]) -> bool:
+    def _listed_in(self, directory: str) -> list[SkippedFile]:
         try:
-            found = entry.stat(follow_symlinks=False)
+            descriptor = beneath.listing(self._folder_of(directory) or directory, directory)
+        except OSError:
+            return []
+        try:
+            with os.scandir(descriptor) as entries:
+                names = [entry.name for entry in entries if self._is_candidate(entry)]
+            return list(self._among(directory, sorted(names, key=os.fsencode), descriptor))
+        except OSError:
+            return []
+        finally:
+            os.close(descriptor)
+
+    def _is_candidate(self, entry: os.DirEntry[str]) -> bool:
+        name = entry.name
+        return not self._filters.is_photo(name) and self.concerns(name) and entry.is_file(follow_symlinks=False)
+
+    def _among(self, directory: str, names: Iterable[str], descriptor: int) -> Iterator[SkippedFile]:
+        for name in names:
+            kind = kind_of(name)
+            if kind is not None and (kind != NO_EXTENSION or self._begins_as_picture(name, descriptor)):
+                yield SkippedFile(os.path.join(directory, name), kind)
+
+    def _begins_as_picture(self, name: str, descriptor: int) -> bool:
+        try:
+            found = os.lstat(name, dir_fd=descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_size < HEAD_BYTES:
                 return False
             state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -170,15 +183,15 @@ class Skipped:
             if known is None:
                 if len(self._heads) >= KNOWN:
                     self._heads = {}
-                known = self._heads[state] = is_picture(_head(entry.path))
+                known = self._heads[state] = is_picture(_head(name, descriptor))
         except OSError:
             return False
         return known
 
 
-def _head(path: bytes) -> bytes:
+def _head(name: str, directory: int) -> bytes:
     """Return the first bytes of a file; a pipe that has taken its place since is not waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         return os.read(descriptor, HEAD_BYTES)
     finally:

@@ -10,16 +10,19 @@ import logging
 import math
 import os
 import random
+import stat
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from daemon import canonical
+from daemon import beneath, canonical
+from daemon.beneath import Disk
 from daemon.changes import Hint, Hold, Remembered
 from daemon.errors import QueryError, StoreUnavailable
 from daemon.instruments import RECONCILE_SECONDS
 from daemon.lifecycle import Worker
+from daemon.long_paths import MAX_BYTES
 from daemon.watch.brake import Facts, held_by, judge
 from daemon.watch.commands import Commands
 from daemon.watch.filters import NO_MEDIA
@@ -41,7 +44,7 @@ from daemon.watch.requests import Request, Requests
 from daemon.watch.skipped import Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from daemon.watch.brake import Brake, Judgement
     from daemon.watch.filters import Filters
@@ -57,6 +60,8 @@ STEP_SECONDS = 0.05
 """How long the walker waits at most before it looks for commands."""
 OUTAGE_SECONDS = 1.0
 RENAMED_SECONDS = 5.0
+SHOWN = 80
+"""Characters of a very long path that a note shows."""
 JITTER = 0.1
 """The share by which the time between two walks varies: many daemons on one server are not to walk it at once."""
 
@@ -102,8 +107,9 @@ class Watcher:
         self._max_pending = max_pending
         self._requests = Requests()
         self._mount_table = MountTable()
-        self._markers = Markers()
-        self.skipped = Skipped(filters)
+        self.disk = Disk(path for path, _ in folders)
+        self._markers = Markers(self.disk.folder_of)
+        self.skipped = Skipped(filters, self.disk.folder_of)
         self._walk: Walk | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -159,10 +165,14 @@ class Watcher:
 
     def compare_again(self, path: str) -> threading.Event:
         """Compare a file or a directory as it is from now on; returns what is set when its differences are pending."""
-        if not os.path.isdir(path):
+        try:
+            mode = self.disk.lstat(path).st_mode
+        except OSError:
+            mode = 0
+        if not stat.S_ISDIR(mode):
             self._pending.put(path, Hint.FOUND)
         # What is no file any more may have been a directory.
-        return self._ask(Request(path, "somebody asked")) if not os.path.isfile(path) else _already()
+        return self._ask(Request(path, "somebody asked")) if not stat.S_ISREG(mode) else _already()
 
     @property
     def busy(self) -> bool:
@@ -219,12 +229,10 @@ class Watcher:
 
     def _barrier(self, folder: str, relative: str) -> Literal["", "marker", "link"]:
         """Return why no walk comes through a directory: a marker in it or above it, or a symbolic link; empty where one does."""
-        directory = folder
-        for part in ("", *relative.split(os.sep)) if relative else ("",):
-            directory = os.path.join(directory, part)
-            if os.path.lexists(os.path.join(directory, NO_MEDIA)):
+        for place, name in beneath.directories(folder, os.path.join(folder, relative)):
+            if _is_in(place, NO_MEDIA):
                 return "marker"
-            if part and os.path.islink(directory):
+            if name and _is_in(place, name, stat.S_ISLNK):
                 return "link"
         return ""
 
@@ -338,7 +346,7 @@ class Watcher:
                 folder.view = view_of(folder.view, tuple(hold for hold in holds if hold.paths))
                 self._tell(folder)
         # One that is gone again was deleted by somebody: as long as it was held, no event could say so.
-        self._pending.put_all([path for path in paths if not os.path.lexists(path)], Hint.GONE)
+        self._pending.put_all([path for path in paths if not self.disk.is_there(path)], Hint.GONE)
 
     # The reconcile thread
 
@@ -507,6 +515,7 @@ class Watcher:
             self._is_stopped,
             rest=self._breathe if request.unhurried else None,
             barred=bool(barrier),
+            folder=folder.path,
             skipped=self.skipped,
             marked={os.fsencode(request.directory)} if barrier == "marker" else set(),
         )
@@ -563,6 +572,8 @@ class Watcher:
         # A walk is faster than what follows it: it waits, so that a library of any size is listed in bounded memory.
         # Half of the room, so that what happens meanwhile is still listed path by path.
         while len(self._pending) >= max(1, self._max_pending // 2) and not self._is_stopped():
+            if self._walk:
+                self._walk.let_go()
             self._stop.wait(STEP_SECONDS)
         self._pending.put_all(paths, hint)
 
@@ -607,7 +618,7 @@ class Watcher:
             path
             for start in range(0, len(paths), CHUNK)
             for path, copies in self._recording.copies(paths[start : start + CHUNK]).items()
-            if any(copy not in missing and self.admits(copy) and os.path.lexists(copy) for copy in copies)
+            if any(copy not in missing and self.admits(copy) and self.disk.is_there(copy) for copy in copies)
         )
 
     def _settle(self, folder: WatchedFolder, judgement: Judgement, seen: Survey, found: Comparison) -> None:
@@ -623,7 +634,7 @@ class Watcher:
         unjudged = [path for path in _drained(self._unjudged) if folder.contains(path)]
         self._pending.put_all(unjudged, Hint.GONE)
         # A file that came back after the walk had passed its place is not missing. Later arrivals are noticed by the pipeline.
-        self._drop(frozenset(path for path in new if os.path.lexists(path)))
+        self._drop(frozenset(path for path in new if self.disk.is_there(path)))
 
     def _delete(self, judgement: Judgement, found: Comparison) -> None:
         self._pending.put_all([*judgement.deleted, *found.mended], Hint.GONE)
@@ -650,6 +661,12 @@ class Watcher:
             yield (
                 f"{len(walk.unreadable)} of the folders in it cannot be read, {example} among them; "
                 "what was indexed there is kept"
+            )
+        if walk.too_deep:
+            top = os.fsdecode(walk.too_deep[0])[: len(folder.path) + SHOWN]
+            yield (
+                f"the paths of {len(walk.too_deep)} of the folders in it are longer than the {MAX_BYTES:,} bytes that the system takes, "
+                f"so their photos are not indexed; one begins with {top}"
             )
 
     def _tell(self, folder: WatchedFolder, last: Pass | None = None) -> None:
@@ -682,6 +699,15 @@ def _drained(paths: collections.deque[str]) -> Iterator[str]:
     """Take all that is in the queue now: other threads may go on to fill it."""
     for _ in range(len(paths)):
         yield paths.popleft()
+
+
+def _is_in(place: int, name: str, of: Callable[[int], bool] | None = None) -> bool:
+    """Return whether the directory that is open as `place` holds `name`, perhaps of some kind: it is told by the mode."""
+    try:
+        mode = os.lstat(name, dir_fd=place).st_mode
+    except OSError:
+        return False
+    return of is None or of(mode)
 
 
 def _relative(folder: WatchedFolder, path: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from daemon import long_paths
 from daemon.changes import Hint, Remembered, signature
 from daemon.watch.brake import Brake
 from daemon.watch.filters import Filters
@@ -169,7 +170,7 @@ class Scene:
 
     def _look(self, watcher: Watcher, path: str, hint: Hint) -> None:
         try:
-            found = os.lstat(path)
+            found = long_paths.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             if hint is not Hint.FOUND and watcher.is_reachable(path):
                 self.index.pop(os.fsencode(path), None)

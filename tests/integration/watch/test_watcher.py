@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from watchdog.observers.inotify_c import InotifyFD
 
+from daemon import beneath
 from daemon.changes import Hint
 from daemon.errors import StoreRefused, StoreUnavailable
 from daemon.watch import reconcile
@@ -277,15 +278,15 @@ def test_what_is_said_of_a_polled_folder_is_said_of_now(
     scene: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.write("a.jpg", "locked/b.jpg")
-    real, locked = os.scandir, os.fsencode(scene.folder / "locked")
+    real = beneath.listing_in
 
-    def scandir(path: Any) -> Any:
-        if path == locked:
-            raise PermissionError(errno.EACCES, "Permission denied", path)
-        return real(path)
+    def listing_in(place: int, name: bytes) -> int:
+        if name == b"locked":
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return real(place, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", scandir)
+        patch.setattr(beneath, "listing_in", listing_in)
         folder = scene.start(watch="poll", poll=0.05)
         for _ in range(4):
             before = folder.last
@@ -569,12 +570,12 @@ def test_stopping_ends_a_walk_at_the_next_directory(scene: Any, monkeypatch: pyt
     watcher = scene.build(brake=Brake(1.0, 1000))
     entered, reached, entries = [], threading.Event(), Walk._entries
 
-    def slow(self: Walk, directory: bytes) -> Any:
+    def slow(self: Walk, directory: bytes, descriptor: int) -> Any:
         entered.append(directory)
         if len(entered) == 3:
             reached.set()
             watcher._stop.wait(60)
-        return entries(self, directory)
+        return entries(self, directory, descriptor)
 
     monkeypatch.setattr(Walk, "_entries", slow)
     watcher.start()

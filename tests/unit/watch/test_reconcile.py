@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon import beneath
 from daemon.changes import signature
 from daemon.watch.filters import Filters
 from daemon.watch.reconcile import CHUNK, Comparison, Difference, Recording, Walk, compare, differences
@@ -43,6 +44,18 @@ def compared(
 
 def as_recorded(root: Path) -> dict[bytes, str]:
     return dict(Walk(str(root), FILTERS))
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, **errors: OSError) -> None:
+    """Have the system refuse to open directories of these names."""
+    real = beneath.listing_in
+
+    def listing_in(place: int, name: bytes) -> int:
+        if error := errors.get(os.fsdecode(name)):
+            raise error
+        return real(place, name)
+
+    monkeypatch.setattr(beneath, "listing_in", listing_in)
 
 
 def test_a_walk_is_in_byte_order_of_whole_paths(tmp_path: Path) -> None:
@@ -89,16 +102,9 @@ def test_a_directory_that_goes_or_becomes_a_file_while_it_is_walked_has_lost_its
 ) -> None:
     make(tmp_path, b"a/a.jpg", b"b/b.jpg")
     recorded = as_recorded(tmp_path)
-    real = os.scandir
-
-    def scandir(path: bytes) -> object:
-        if path.endswith(b"/a"):
-            raise FileNotFoundError(2, "No such file or directory", path)
-        if path.endswith(b"/b"):
-            raise NotADirectoryError(20, "Not a directory", path)
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    refuse(
+        monkeypatch, a=FileNotFoundError(2, "No such file or directory"), b=NotADirectoryError(20, "Not a directory")
+    )
     found, _, walk = compared(tmp_path, recorded)
     assert [os.path.basename(path) for path in found.missing] == ["a.jpg", "b.jpg"]
     assert walk.unreadable == []
@@ -156,14 +162,7 @@ def test_a_failure_that_a_mark_hides_is_mended_and_one_that_a_walk_cannot_come_t
 ) -> None:
     make(tmp_path, b"private/.nomedia", b"private/deep/bad.jpg", b"locked/bad.jpg", b"bad.jpg")
     failures = {str(tmp_path / name): "1 2 3 4" for name in ("private/deep/bad.jpg", "locked/bad.jpg", "bad.jpg")}
-    real, locked = os.scandir, os.fsencode(tmp_path / "locked")
-
-    def scandir(path: bytes) -> object:
-        if path == locked:
-            raise PermissionError(13, "Permission denied", path)
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    refuse(monkeypatch, locked=PermissionError(13, "Permission denied"))
     found, queued, _ = compared(tmp_path, {}, failures)
     assert found.mended == [str(tmp_path / "private" / "deep" / "bad.jpg")]
     assert queued == {"bad.jpg"}
@@ -174,17 +173,10 @@ def test_what_lies_below_a_directory_that_cannot_be_read_is_not_missing(
 ) -> None:
     make(tmp_path, b"a.jpg", b"locked/b.jpg", b"locked-too/c.jpg")
     recorded = as_recorded(tmp_path) | {os.fsencode(tmp_path / "gone.jpg"): "1 2 3"}
-    real, locked = os.scandir, os.fsencode(tmp_path / "locked")
-
-    def scandir(path: bytes) -> object:
-        if path == locked:
-            raise PermissionError(13, "Permission denied", path)
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    refuse(monkeypatch, locked=PermissionError(13, "Permission denied"))
     found, _, walk = compared(tmp_path, recorded)
     assert found.missing == [str(tmp_path / "gone.jpg")]
-    assert walk.unreadable == [locked]
+    assert walk.unreadable == [os.fsencode(tmp_path / "locked")]
 
 
 def test_a_folder_that_cannot_be_read_misses_nothing_and_one_that_is_gone_everything(
@@ -193,10 +185,10 @@ def test_a_folder_that_cannot_be_read_misses_nothing_and_one_that_is_gone_everyt
     recorded = {os.fsencode(tmp_path / "sub" / "a.jpg"): "1 2 3"}
     assert compared(tmp_path / "sub", recorded)[0].missing == [str(tmp_path / "sub" / "a.jpg")]
 
-    def scandir(path: bytes) -> object:
-        raise OSError(5, "Input/output error", path)
+    def listing(folder: str, directory: bytes) -> int:
+        raise OSError(5, "Input/output error", directory)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(beneath, "listing", listing)
     assert compared(tmp_path / "sub", recorded)[0].missing == []
 
 
