@@ -111,7 +111,7 @@ class Server:
         self._listener = listener
         self._certificate = certificate
         self._app = app
-        self._ledger = Ledger(min(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_SHARE))
+        self._ledger = Ledger(_affordable(max_connections))
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -185,3 +185,11 @@ class Server:
     def _serve(self) -> None:
         assert self._socket is not None  # noqa: S101 - for the type checker
         self._server.run(sockets=[self._socket])
+
+
+def _affordable(connections: int) -> int:
+    """Return how many connections there may be, so that the rest of the daemon can open files too."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return connections
+    return min(connections, descriptors // DESCRIPTORS_SHARE)
