@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import time
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from daemon.api import asking, schema
 from daemon.api.admission import Admission, Admitted, Role, Work
@@ -24,7 +25,7 @@ from daemon.api.routes import Row
 from daemon.errors import DecoderError, LibraryInUse, ModelError, QueryError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -215,7 +216,7 @@ class _Routes:
         return _respond(await run_in_threadpool(lambda: sync.answer(complete=complete)))
 
     async def failures(self, request: Request, _: None) -> Response:
-        return await self._told(self._upkeep.failures, _asked_path(request, "path"))
+        return await _streamed(self._upkeep.failures, _asked_path(request, "path"))
 
     async def skipped(self, request: Request, _: None) -> Response:
         return await self._told(self._upkeep.skipped, _asked_path(request, "path"))
@@ -224,7 +225,7 @@ class _Routes:
         return await self._told(self._upkeep.retry, path_in(asked, "path"))
 
     async def deletions(self, request: Request, _: None) -> Response:
-        return await self._told(self._upkeep.deletions, _asked_path(request, "folder"))
+        return await _streamed(self._upkeep.deletions, _asked_path(request, "folder"))
 
     async def approve(self, _: Request, asked: dict[str, Any]) -> Response:
         return await self._told(self._upkeep.approve, path_in(asked, "folder", needed=True))
@@ -288,6 +289,13 @@ def _asked_path(request: Request, key: str) -> str:
     path = fields.get(key, [""])[-1]
     check_path(path)
     return path
+
+
+async def _streamed(answer: Callable[[str], Iterator[bytes]], path: str) -> Response:
+    pieces = await run_in_threadpool(answer, path)
+    # Until the first there can be another answer.
+    first = await run_in_threadpool(next, pieces)
+    return StreamingResponse(itertools.chain([first], pieces), media_type="application/json")
 
 
 def _respond(answer: schema.Answer, status: int = 200) -> Response:

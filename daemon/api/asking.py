@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from daemon.api.bodies import check_path, json_object, whole_number
-from daemon.api.outline import Long
 from daemon.errors import QueryError
+from daemon.outline import Long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

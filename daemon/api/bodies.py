@@ -9,9 +9,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from daemon import canonical
+from daemon import canonical, outline
 from daemon.allocator import note_use
-from daemon.api import outline
 from daemon.api.admission import caller_of
 from daemon.errors import QueryError
 

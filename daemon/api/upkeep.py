@@ -9,13 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 from daemon.api import schema
+from daemon.api.streams import json_pieces, pages
 from daemon.changes import Hint
 from daemon.errors import QueryError
 from daemon.index.tally import is_in, touch
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from daemon.api.status import Status
     from daemon.index.index import Index
@@ -50,10 +51,10 @@ class Upkeep:
             raise QueryError("not_watched", f"{path} lies in none of the watched folders ({watched})")
         return Sync(self, path)
 
-    def failures(self, path: str) -> schema.FailuresAnswer:
-        """Return what could not be indexed at or below `path`."""
-        found = self.failed(path)
-        return schema.FailuresAnswer(failures=found, total=len(found))
+    def failures(self, path: str) -> Iterator[bytes]:
+        """Yield the answer that says what could not be indexed at or below `path`: a schema.FailuresAnswer."""
+        described = (failure.model_dump() for failure in self.described(self.failed(path)))
+        return json_pieces(schema.FailuresAnswer(failures=[], total=0), "failures", described, count="total")
 
     def skipped(self, path: str) -> schema.SkippedAnswer:
         """Return the files at or below `path` that look like pictures and are not read, as the disk has them now."""
@@ -68,13 +69,18 @@ class Upkeep:
         """Have what could not be indexed at or below `path` looked at again, changed or not."""
         found = self.failed(path)
         # As if each had just been closed: what a walk finds unchanged since it failed is left alone.
-        self._pending.put_all([failure.path for failure in found], Hint.CLOSED)
+        self._pending.put_all(found, Hint.CLOSED)
         return schema.RetryAnswer(retried=len(found))
 
-    def deletions(self, path: str) -> schema.DeletionsAnswer:
-        """Return what is held of every folder, or all that is held of the one at `path`."""
-        folders = [self._held_folder(path)] if path else [folder for folder in self._watcher.folders if _holds(folder)]
-        return schema.DeletionsAnswer(folders=[self._held(folder, None if path else EXAMPLES) for folder in folders])
+    def deletions(self, path: str) -> Iterator[bytes]:
+        """Yield the answer that says what is held of every folder, or all that is held of the one at `path`: a schema.DeletionsAnswer."""
+        if path:
+            folder = self._held_folder(path)
+            return json_pieces(
+                schema.DeletionsAnswer(folders=[self._held(folder, 0)]), "paths", self._held_paths(folder)
+            )
+        folders = [folder for folder in self._watcher.folders if _holds(folder)]
+        return iter([schema.DeletionsAnswer(folders=[self._held(folder, EXAMPLES) for folder in folders]).json_bytes()])
 
     def approve(self, path: str) -> schema.DecisionAnswer:
         """Have what is held of the folder at `path` deleted from the index."""
@@ -130,20 +136,25 @@ class Upkeep:
             if folder is not None and _holds(folder)
         ]
 
-    def failed(self, path: str) -> list[schema.Failure]:
-        """Return the failures of watched files at or below `path`, all where it is empty, by their paths."""
-        found = self._index.mappings.failures().values()
-        return [
-            schema.Failure(
-                path=failure.path,
-                reason=failure.reason,
-                kind=failure.kind,
-                attempts=failure.attempts,
-                since=_iso(failure.since),
-            )
-            for failure in self._status.watched(found)
-            if (not path or is_in(failure.path, path)) and self._watcher.shows(failure.path)
-        ]
+    def failed(self, path: str) -> list[str]:
+        """Return the watched files at or below `path` that could not be indexed, in the order of their paths; all where it is empty."""
+        return sorted(
+            one
+            for one in self._index.mappings.failed_paths()
+            if (not path or is_in(one, path)) and self._watcher.is_watched(one) and self._watcher.shows(one)
+        )
+
+    def described(self, failed: Sequence[str]) -> Iterator[schema.Failure]:
+        """Yield why files could not be indexed, a page of them at a time."""
+        for page in pages(failed):
+            for failure in self._index.mappings.failures_of(page):
+                yield schema.Failure(
+                    path=failure.path,
+                    reason=failure.reason,
+                    kind=failure.kind,
+                    attempts=failure.attempts,
+                    since=_iso(failure.since),
+                )
 
     @property
     def is_filling(self) -> bool:
@@ -173,13 +184,16 @@ class Upkeep:
             raise QueryError("not_held", f"{path} {what}; see lookalike deletions list")
         return found
 
-    def _held(self, folder: WatchedFolder, most: int | None) -> schema.HeldDeletions:
-        recorded = self._index.mappings.count_below(folder.path)
+    def _held_paths(self, folder: WatchedFolder) -> Iterator[str]:
+        """Yield the files that are held of a folder, in byte order."""
         view = folder.view
         if view.absent:
-            paths = [os.fsdecode(raw) for raw, _ in itertools.islice(self._index.mappings.stream(folder.path), most)]
-        else:
-            paths = sorted(view.held, key=os.fsencode)[:most]
+            return (os.fsdecode(raw) for raw, _ in self._index.mappings.stream(folder.path))
+        return iter(sorted(view.held, key=os.fsencode))
+
+    def _held(self, folder: WatchedFolder, most: int) -> schema.HeldDeletions:
+        recorded = self._index.mappings.count_below(folder.path)
+        view = folder.view
         return schema.HeldDeletions(
             folder=folder.path,
             state=view.state,
@@ -187,7 +201,7 @@ class Upkeep:
             since=_iso(min((hold.since for hold in view.holds), default=view.since)),
             files=recorded if view.absent else len(view.held),
             recorded=recorded,
-            paths=paths,
+            paths=list(itertools.islice(self._held_paths(folder), most)),
         )
 
     def _files_held(self, folder: WatchedFolder) -> int:
@@ -233,7 +247,7 @@ class Sync:
             pending=pending,
             reasons=[] if complete else [*self._unfinished(pending), *upkeep.troubles()],
             held=upkeep.held(path),
-            failed=failed[:LISTED],
+            failed=list(upkeep.described(failed[:LISTED])),
             failures=len(failed),
         )
 

@@ -327,6 +327,18 @@ class Mappings:
             value = cast("bytes | None", self._redis.hget(self.keys.failures, os.fsencode(path)))
         return Failure(path=path, **json.loads(value)) if value is not None else None
 
+    def failures_of(self, paths: Sequence[str]) -> list[Failure]:
+        """Return the failures that are recorded of these paths."""
+        if not paths:
+            return []
+        with self._errors():
+            values = cast("list[bytes | None]", self._redis.hmget(self.keys.failures, list(map(os.fsencode, paths))))
+        return [
+            Failure(path=path, **json.loads(value))
+            for path, value in zip(paths, values, strict=True)
+            if value is not None
+        ]
+
     def failed(self, paths: Sequence[str]) -> list[bool]:
         """Return of each path whether a failure is recorded of it."""
         if not paths:

@@ -11,7 +11,10 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MOST_DEPTH = 16
 MOST_VALUES = 10_000
@@ -24,6 +27,7 @@ PIECE_BYTES = 256 * 1024
 _LONGEST_ESCAPE = 6
 _LOOK_BACK = 16
 _MARKS = re.compile(rb"[\[\]{},]")
+_DEEPER = {b"[": 1, b"{": 1, b",": 0}
 
 
 class NotJsonError(ValueError):
@@ -80,36 +84,43 @@ def parsed(body: bytes | bytearray) -> Any:
 def _outline(body: bytearray, name: str) -> tuple[bytearray, dict[str, Long]]:
     """Return the JSON with a name in the place of each long string, and those strings by name."""
     short, longs = bytearray(), dict[str, Long]()
+    position = 0
+    for start, end in _strings(body):
+        if end - start <= LONG_BYTES:
+            continue
+        key = f"{name}:{len(longs)}"
+        longs[key] = Long(body, start, end)
+        _take(body, position, start, short)
+        short += key.encode()
+        position = end
+    _take(body, position, len(body), short)
+    return short, longs
+
+
+def _take(body: bytearray, start: int, end: int, short: bytearray) -> None:
+    """Add a part of the body to what is parsed."""
+    if len(short) + end - start > MOST_BYTES:
+        raise TooMuchError(f"it has more than {MOST_BYTES:,} bytes beside its pictures")
+    short += body[start:end]
+
+
+def _strings(body: bytearray) -> Iterator[tuple[int, int]]:
+    """Yield where each string of JSON begins and ends, without its quotes; TooMuchError as soon as there is too much around them."""
     position = depth = values = escaped = 0
     while True:
         quote = body.find(b'"', position)
-        gap = _taken(body, position, len(body) if quote < 0 else quote, short)
-        for mark in _MARKS.finditer(gap):
+        for mark in _MARKS.finditer(body, position, len(body) if quote < 0 else quote):
             values += 1
-            depth += {b"[": 1, b"{": 1, b",": 0}.get(mark[0], -1)
+            depth += _DEEPER.get(mark[0], -1)
             _check(depth, values)
         if quote < 0:
-            return short, longs
+            return
         close, skipped = _closing(body, quote + 1, MOST_ESCAPED_QUOTES - escaped)
         escaped += skipped
         values += 1
         _check(depth, values)
-        if close - quote > LONG_BYTES:
-            key = f"{name}:{len(longs)}"
-            longs[key] = Long(body, quote + 1, close)
-            short += f'"{key}"'.encode()
-        else:
-            _taken(body, quote, close + 1, short)
+        yield quote + 1, close
         position = close + 1
-
-
-def _taken(body: bytearray, start: int, end: int, short: bytearray) -> bytearray:
-    """Add a part of the body to what is parsed, and return it."""
-    if len(short) + end - start > MOST_BYTES:
-        raise TooMuchError(f"it has more than {MOST_BYTES:,} bytes beside its pictures")
-    part = body[start:end]
-    short += part
-    return part
 
 
 def _check(depth: int, values: int) -> None:
@@ -119,7 +130,7 @@ def _check(depth: int, values: int) -> None:
         raise TooMuchError(f"it has more than {MOST_VALUES:,} values")
 
 
-def _closing(body: bytearray, start: int, most: int) -> tuple[int, int]:
+def _closing(body: bytes | bytearray, start: int, most: int) -> tuple[int, int]:
     """Return where the string ends that begins at `start`, and how many escaped quotes it has."""
     position = start
     for skipped in range(most + 1):
@@ -132,7 +143,7 @@ def _closing(body: bytearray, start: int, most: int) -> tuple[int, int]:
     raise TooMuchError("a string has more escapes than any text")
 
 
-def _backslashes(body: bytearray, start: int, close: int) -> int:
+def _backslashes(body: bytes | bytearray, start: int, close: int) -> int:
     """Return how many backslashes stand before `close`, without looking at much more than those."""
     length = _LOOK_BACK
     while True:

@@ -7,15 +7,20 @@ import contextlib
 import json
 import random
 import tracemalloc
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.api.asking import MAX_CHARACTERS, MAX_TERMS, Picture, Text, question
-from daemon.api.outline import LONG_BYTES, MOST_DEPTH, MOST_VALUES, Long, NotJsonError, TooMuchError, parsed
-from daemon.errors import QueryError
+from daemon.errors import ExportError, QueryError
+from daemon.outline import LONG_BYTES, MOST_DEPTH, MOST_VALUES, Long, NotJsonError, TooMuchError, parsed
+from daemon.transfer.parsing import read_photos
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIB = 2**20
 # A quote, a backslash, and what escapes are made of, come more often than they would.
@@ -100,6 +105,20 @@ def test_pictures_are_cut_out_of_the_body_and_cost_nothing() -> None:
 LARGE = 28 * MIB
 
 
+def cost(work: Callable[[], None]) -> int:
+    """Return by how many bytes this process is larger at its largest than before."""
+    # 5 resets the peak: proc(5).
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = resident("VmRSS")
+    work()
+    return resident("VmHWM") - before
+
+
+def resident(key: str) -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(status.partition(f"{key}:")[2].split()[0])
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -125,12 +144,12 @@ LARGE = 28 * MIB
 )
 def test_whatever_is_sent_costs_little_beyond_its_own_bytes(body: bytes) -> None:
     asked = bytearray(body)
-    tracemalloc.start()
-    with contextlib.suppress(QueryError):
-        question(asked, is_json=True, limit=1)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 40 * MIB
+
+    def ask() -> None:
+        with contextlib.suppress(QueryError):
+            question(asked, is_json=True, limit=1)
+
+    assert cost(ask) < 40 * MIB
 
 
 def test_values_and_depth_are_bounded_exactly() -> None:
@@ -140,3 +159,22 @@ def test_values_and_depth_are_bounded_exactly() -> None:
     parsed(json.dumps([0] * (MOST_VALUES - 2)).encode())
     with pytest.raises(TooMuchError, match="values"):
         parsed(json.dumps([0] * MOST_VALUES).encode())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[[" + b"[]," * (16 * MIB // 3) + b"[]]]",
+        b"[" + b'{"a":0},' * (2 * MIB) + b"0]",
+        b"[" + b'"",' * (16 * MIB // 3) + b"0]",
+        b"[" * (16 * MIB),
+    ],
+    ids=lambda payload: repr(payload[:10]),
+)
+def test_a_frame_of_an_export_costs_little_beyond_its_own_bytes(payload: bytes) -> None:
+
+    def read() -> None:
+        with pytest.raises(ExportError, match="not as lookalike writes it"):
+            read_photos(payload)
+
+    assert cost(read) < 40 * MIB
