@@ -208,7 +208,8 @@ def test_a_signal_is_not_lost_while_an_import_is_running(configured: Configured,
     configured.write(one.folder, configured.other)
     with socket.socket(socket.AF_UNIX) as importing:
         importing.connect(str(one.socket))
-        importing.sendall(b"POST /v1/import HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        # It has a turn as soon as something of it is there, and is waited for a while.
+        importing.sendall(b"POST /v1/import HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nl\r\n")
         wait_for(lambda: "an import is running" in one.command("verify").stderr.decode())
         assert one.process is not None
         one.process.send_signal(signal.SIGHUP)
