@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.logs.journal import listens
+from daemon.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +204,7 @@ def test_a_log_for_programs_is_an_object_on_each_line(lookalike: Any, photos: An
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line["level"] for line in lines} == {"debug", "info", "warning"}
     failed = next(line for line in lines if "is not indexed" in line["message"])
-    assert failed["fields"] == {"path": f"{lookalike.folder}/{name}", "kind": "damaged"}
+    assert failed["fields"] == {"path": f"{lookalike.folder}/{printable(name)}", "kind": "damaged"}
     assert any("duration_seconds" in line.get("fields", {}) for line in lines)
 
 
