@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pillow_heif
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 
 from daemon.encode.colours import to_rgb
 from daemon.errors import PhotoError
@@ -46,6 +46,8 @@ _SIDES_SWAPPED = frozenset({5, 6, 7, 8})
 
 # Embedded previews may show what an editor has since changed; one thread a photo, because photos are loaded in parallel.
 pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+# Neither may dav1d start threads: a decoder may not.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # All plugins are known before the first thread decodes: Pillow would import them at the first unknown photo.
 Image.init()
 # decode() has the only limit of pixels. Pillow's own limit would also refuse a crop of a photo that decode() has accepted.
@@ -130,6 +132,11 @@ def reduced(image: Image.Image, most_pixels: int) -> Image.Image:
 
 def _blocks(length: int, block: int) -> int:
     return -(-length // block)
+
+
+def needs_a_thread(data: Bytes) -> bool:
+    """Whether the bytes of a file look like HEIC, whose library, libde265, decodes in a thread besides the caller's and in no other way."""
+    return data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis")
 
 
 def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 
 from daemon.encode.decoding import seccomp
 
@@ -32,19 +33,35 @@ class Refused(Exception):  # noqa: N818 - an event, not an error
     """The kernel does not know or not allow one kind of confinement."""
 
 
-def confine(memory_bytes: int) -> tuple[str, ...]:
-    """Confine this process, which may grow by `memory_bytes`; returns by what: of "limits", "landlock", "seccomp"."""
+def confine(memory_bytes: int, starts: seccomp.Starts = "nothing") -> tuple[str, ...]:
+    """Confine this process, which may grow by `memory_bytes`, and start what `starts` says.
+
+    Returns by what it is confined: of "limits", "landlock", "seccomp".
+    """
     limit_resources(memory_bytes)
     by = ["limits"]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return tuple(by)
-    for name, apply in (("landlock", _deny_files), ("seccomp", seccomp.allow_computing_alone)):
-        with contextlib.suppress(Refused, seccomp.Refused):
-            apply(libc)
-            by.append(name)
+    with contextlib.suppress(Refused):
+        _deny_files(libc)
+        by.append("landlock")
+    with contextlib.suppress(seccomp.Refused):
+        seccomp.allow_computing_alone(libc, starts)
+        by.append("seccomp")
     return tuple(by)
+
+
+def confine_further(parent: int, starts: seccomp.Starts) -> None:
+    """Confine this copy of the process `parent`, which is confined: it starts no copies, and ends with its parent."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(seccomp.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        # The parent ended before this copy asked the kernel to end it too.
+        os._exit(0)
+    with contextlib.suppress(seccomp.Refused):
+        seccomp.allow_computing_alone(libc, starts)
 
 
 def limit_resources(memory_bytes: int) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROWN_BYTES = 512 * 2**20
-"""A decoder that has kept more memory than this is replaced, so that one large photo is not paid for by all that follow."""
 SIDES = 3
 """A photo that is reduced keeps so many times the pixels along each side that the largest model takes."""
 ATTEMPTS = 2
@@ -111,7 +109,7 @@ class Decoders:
 
     @contextlib.contextmanager
     def _decoder(self) -> Iterator[Decoder]:
-        """Have a decoder that nobody else uses; it is handed on unless it has ended, or has grown."""
+        """Have a decoder that nobody else uses; it is handed on unless it has ended."""
         decoder = self._free.get()
         good = False
         try:
@@ -123,12 +121,11 @@ class Decoders:
             good = True
             raise
         finally:
-            is_kept = good and decoder is not None and decoder.memory_bytes < GROWN_BYTES
-            if decoder is not None and not is_kept:
+            if decoder is not None and not good:
                 self._end(decoder)
                 with self._changing:
-                    self.replaced += not good
-            self._free.put(decoder if is_kept else None)
+                    self.replaced += 1
+            self._free.put(decoder if good else None)
 
     def _end(self, decoder: Decoder) -> None:
         with self._changing:

@@ -19,14 +19,13 @@ from daemon.encode.decoding.protocol import (
     CONFINEMENTS,
     EXIT_NO_MEMORY,
     HELLO,
-    KEPT,
     MAX_REASON_BYTES,
     REPLY,
     REQUEST,
     EndOfStream,
     receive,
 )
-from daemon.encode.images import Bytes, Decoded
+from daemon.encode.images import Bytes, Decoded, needs_a_thread
 from daemon.errors import FAILURE_KINDS, DecoderError, PhotoError
 from daemon.moments import moment
 
@@ -66,8 +65,6 @@ class Decoder:
 
         DecoderError where the machine has no room for another process.
         """
-        self.memory_bytes = 0
-        """What it kept in memory after its last photo."""
         self._ready: tuple[str, ...] | None = None
         try:
             ours, theirs = socket.socketpair()
@@ -118,7 +115,8 @@ class Decoder:
         returned = most_pixels or max_pixels
         try:
             self._connection.settimeout(seconds + GRACE_SECONDS)
-            self._connection.sendall(REQUEST.pack(min_side, max_pixels, returned, seconds, len(name), len(data)) + name)
+            sizes = (min_side, max_pixels, returned, seconds, len(name), len(data))
+            self._connection.sendall(REQUEST.pack(needs_a_thread(data), *sizes) + name)
             self._connection.sendall(data)
             return self._read(path, returned, deadline)
         except TimeoutError as error:
@@ -155,7 +153,6 @@ class Decoder:
             if sides[0] > MAX_REASON_BYTES or sides[1] >= len(FAILURE_KINDS):
                 raise _Nonsense
             reason = self._receive(sides[0], deadline).decode(errors="backslashreplace")
-            self._note_memory(deadline)
             raise PhotoError(path, reason, FAILURE_KINDS[sides[1]])
         columns, rows, width, height = sides
         format_name, taken_at = self._text(format_length, deadline), self._text(time_length, deadline)
@@ -168,11 +165,7 @@ class Decoder:
         except ValueError as error:
             raise _Nonsense from error
         pixels = self._receive(CHANNELS * columns * rows, deadline)
-        self._note_memory(deadline)
         return Decoded(Image.frombytes("RGB", (columns, rows), pixels), width, height, format_name, taken_at)
-
-    def _note_memory(self, deadline: float) -> None:
-        (self.memory_bytes,) = KEPT.unpack(self._receive(KEPT.size, deadline))
 
     def _text(self, length: int, deadline: float) -> str:
         return self._receive(length, deadline).decode("ascii", errors="replace")

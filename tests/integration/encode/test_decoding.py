@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -37,6 +39,7 @@ LIMITS = Limits(max_pixels=250_000_000, timeout_seconds=30.0, memory_bytes=2048 
 ALL = {"limits", "landlock", "seccomp"}
 
 
+@functools.cache
 def picture(name: str, size: tuple[int, int] = (640, 480)) -> bytes:
     pixels = np.random.default_rng(7).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -76,6 +79,23 @@ def _decodes(process: psutil.Process) -> bool:
 def the_only() -> psutil.Process:
     (only,) = children()
     return only
+
+
+def copies() -> list[psutil.Process]:
+    """Return the copies of the decoders that read photos."""
+    found = []
+    for process in children():
+        with contextlib.suppress(psutil.Error):
+            found += process.children()
+    return found
+
+
+def copy_at_work() -> psutil.Process:
+    """Return the copy of the only decoder once there is one: the copy before it may just have ended."""
+    deadline = time.monotonic() + 10
+    while not (found := copies()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found[0]
 
 
 @pytest.mark.parametrize(
@@ -133,10 +153,10 @@ def test_a_file_that_crashes_its_decoder_twice_is_refused_and_the_next_is_not() 
 
     def end_all() -> None:
         while not ends.is_set():
-            for process in children():
-                # Once it is at work, and not while it starts.
+            for process in copies():
+                # Once it is at work, and not while it waits.
                 with contextlib.suppress(psutil.Error):
-                    if process.cpu_times().user > 0.5:
+                    if process.cpu_times().user > 0.2:
                         process.send_signal(signal.SIGSEGV)
             ends.wait(0.01)
 
@@ -169,7 +189,7 @@ def test_what_takes_too_long_is_ended_by_the_kernel() -> None:
 def test_a_decoder_that_is_stopped_is_ended_from_here() -> None:
     with pool(limits=Limits(10**8, 0.1, LIMITS.memory_bytes)) as decoders:
         decoders.decode(picture("PNG"), "a.png", min_side=8)
-        the_only().suspend()
+        copy_at_work().suspend()
         with pytest.raises(PhotoError, match="took longer"):
             decoders.decode(picture("PNG"), "a.png", min_side=8)
         assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
@@ -203,17 +223,96 @@ def test_what_pillow_learns_late_or_names_oddly_is_decoded_too(name: str) -> Non
     assert (found.image.tobytes(), found.format) == (expected.image.tobytes(), expected.format)
 
 
-def test_a_decoder_that_has_kept_much_memory_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def command(**values: int) -> tuple[str, ...]:
+    """Return the command of a decoder with other values for the constants of its module."""
+    changes = "".join(f"worker.{name} = {value}; " for name, value in values.items())
+    return (sys.executable, "-I", "-c", f"from daemon.encode.decoding import worker; {changes}worker.main()")
+
+
+@contextlib.contextmanager
+def one_decoder(**values: int) -> Iterator[Decoder]:
+    decoder = Decoder(LIMITS.memory_bytes, command(**values))
+    try:
+        decoder.wait_ready()
+        yield decoder
+    finally:
+        decoder.end()
+
+
+def copy_of(decoder: Decoder) -> int:
+    """Return the copy that is to read the next photo, once it is there."""
+    deadline = time.monotonic() + 10
+    while not (found := psutil.Process(decoder.process).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found[0].pid
+
+
+def decoded_by(decoder: Decoder, data: bytes) -> int:
+    """Decode a photo, or find that it is none, and return the process that did."""
+    reader = copy_of(decoder)
+    with contextlib.suppress(PhotoError):
+        decoder.decode(data, "/p/a", 8, 10**8, 30.0)
+    return reader
+
+
+def gives_way(decoder: Decoder, process: int) -> bool:
+    """Whether another copy follows `process` soon."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if copy_of(decoder) != process:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_copy_gives_way_after_so_many_photos_and_the_decoder_stays() -> None:
+    with one_decoder(PHOTOS_EACH=3) as decoder:
+        first = [decoded_by(decoder, picture("PNG")) for _ in range(3)]
+        assert len(set(first)) == 1
+        assert gives_way(decoder, first[0])
+        again = [decoded_by(decoder, picture("PNG")) for _ in range(3)]
+        assert len(set(again)) == 1
+        assert again[0] not in first
+
+
+@pytest.mark.parametrize("data", [b"no photo", picture("JPEG")[:2000]], ids=["none", "cut"])
+def test_a_copy_gives_way_after_each_photo_that_cannot_be_decoded(data: bytes) -> None:
+    with one_decoder() as decoder:
+        assert gives_way(decoder, decoded_by(decoder, data))
+
+
+def test_a_copy_that_has_taken_much_memory_gives_way() -> None:
+    with one_decoder(GROWN_BYTES=1) as decoder:
+        assert gives_way(decoder, decoded_by(decoder, picture("PNG")))
+
+
+def test_a_photo_whose_library_needs_a_thread_has_a_copy_for_itself() -> None:
+    with one_decoder() as decoder:
+        heic, png = picture("HEIF"), picture("PNG")
+        first = decoded_by(decoder, png)
+        # The copy in place leaves the request to the next one, which takes no other.
+        decoded_by(decoder, heic)
+        assert gives_way(decoder, first)
+        # It may be about to end, as the one that has read the first of these.
+        second = decoded_by(decoder, heic)
+        assert gives_way(decoder, second)
+
+
+def test_many_photos_of_all_kinds_in_any_order_come_out_right() -> None:
+    kinds = ("JPEG", "HEIF", "PNG", "AVIF", "HEIF", "TIFF", "none", "HEIF")
+    expected = {
+        name: decode(picture(name), f"a.{name}", min_side=64, max_pixels=10**8).image.tobytes()
+        for name in {*kinds} - {"none"}
+    }
+    order = Random(5).choices(kinds, k=60)
     with pool() as decoders:
-        decoders.decode(picture("PNG"), "a.png", min_side=8)
-        before = the_only()
-        decoders.decode(picture("PNG"), "a.png", min_side=8)
-        assert the_only().pid == before.pid
-        monkeypatch.setattr("daemon.encode.decoding.decoders.GROWN_BYTES", before.memory_info().rss // 2)
-        decoders.decode(picture("PNG"), "a.png", min_side=8)
-        assert children() == []
-        assert decoders.decode(picture("PNG"), "a.png", min_side=8).width == 640
-        # No photo has done it harm.
+        for name in order:
+            if name == "none":
+                with pytest.raises(PhotoError, match="not an image"):
+                    decoders.decode(b"none", "a.none", min_side=64)
+            else:
+                assert decoders.decode(picture(name), f"a.{name}", min_side=64).image.tobytes() == expected[name]
         assert decoders.replaced == 0
 
 
@@ -237,8 +336,11 @@ def test_decoders_outlive_no_daemon_that_is_killed() -> None:
     ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ready\n"
-        decoders = psutil.Process(parent.pid).children()
-        assert len(decoders) == 2
+        # The decoders, and a copy of each.
+        deadline = time.monotonic() + 30
+        while len(decoders := psutil.Process(parent.pid).children(recursive=True)) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         parent.kill()
     _, alive = psutil.wait_procs(decoders, timeout=10)
     assert alive == []
@@ -255,6 +357,7 @@ TRIES = {
     "connect": "socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
     "reach a local server": "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
     "start a process": "os.fork()",
+    "start a thread": "threading.Thread(target=print).start()",
     "run a program": "os.execv('/bin/true', ['true'])",
     "end another process": "os.kill(os.getppid(), 0)",
     "look into another process": "os.pidfd_open(os.getppid())",
@@ -267,12 +370,12 @@ TRIES = {
 def confined() -> dict[str, str]:
     """Return what came of each try, made by a process that has confined itself."""
     script = (
-        "import mmap, os, resource, socket; from daemon.encode.decoding.confinement import confine\n"
+        "import mmap, os, resource, socket, threading; from daemon.encode.decoding.confinement import confine\n"
         f"print(*confine({512 * MIB}))\n"
         f"for name, code in {TRIES!r}.items():\n"
         "    try: exec(code); print(name, 'done', sep='\\t')\n"
         "    except OSError as error: print(name, 'refused', sep='\\t')\n"
-        "    except ValueError as error: print(name, 'refused', sep='\\t')\n"
+        "    except (ValueError, RuntimeError) as error: print(name, 'refused', sep='\\t')\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     first, *lines = done.stdout.splitlines()
@@ -287,6 +390,29 @@ def test_a_confined_process_cannot(confined: dict[str, str], what: str) -> None:
     if "seccomp" not in confined["by"]:
         pytest.skip(f"this kernel confines by {confined['by']} alone")
     assert confined[what] == "refused"
+
+
+@pytest.mark.parametrize("starts", ["nothing", "threads"])
+def test_a_copy_of_a_decoder_starts_no_process_and_only_some_start_a_thread(starts: str) -> None:
+    script = (
+        "import os, signal, subprocess, threading; from daemon.encode.decoding.confinement import *\n"
+        f"by = confine({512 * MIB}, 'processes')\n"
+        "parent = os.getpid()\n"
+        "if os.fork():\n"
+        "    os._exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+        f"confine_further(parent, {starts!r})\n"
+        "can = []\n"
+        "for name, code in {'process': 'os.fork() or os._exit(0)', 'thread': 'threading.Thread(target=int).start()',\n"
+        "        'end': 'os.kill(parent, 9)', 'privileges': 'os.wait()'}.items():\n"
+        "    try: exec(code); can.append(name)\n"
+        "    except (OSError, RuntimeError): pass\n"
+        "print(*by, can, flush=True); os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if "seccomp" not in done.stdout:
+        pytest.skip("this kernel has no filter")
+    assert done.stdout.endswith(f"seccomp {['thread'] if starts == 'threads' else []}\n")
 
 
 @pytest.mark.parametrize("kind", ["read a file", "write a file", "list a directory", "make a directory"])
@@ -323,6 +449,7 @@ LIARS = {
     "no size": REPLY.pack(True, 1, 1, 0, 10, 4, 0) + b"JPEG" + b"\0" * 3,
     "a format that is none": REPLY.pack(True, 1, 1, 10, 10, 4, 0) + b"\x1b[2J" + b"\0" * 3,
     "a time that is none": REPLY.pack(True, 1, 1, 10, 10, 4, 4) + b"JPEGnoon" + b"\0" * 3,
+    "a time that does not exist": REPLY.pack(True, 1, 1, 10, 10, 4, 19) + b"JPEG9999-99-99T99:99:99" + b"\0" * 3,
     "an endless reason": REPLY.pack(False, 2**32 - 1, 0, 0, 0, 0, 0),
     "nothing more": b"",
 }
@@ -341,6 +468,24 @@ def test_a_decoder_that_says_what_cannot_be_is_ended(what: str) -> None:
             decoder.decode(b"some bytes", "a.jpg", 8, 10**8, 5.0)
         assert not psutil.pid_exists(decoder.process)
     finally:
+        decoder.end()
+
+
+def test_a_header_makes_nobody_take_more_memory_than_arrives() -> None:
+    script = (
+        "import socket; s = socket.socket(fileno=0)\n"
+        f"s.sendall({HELLO.pack(7)!r}); s.recv(100); s.sendall({REPLY.pack(True, 20_000, 10_000, 9, 9, 4, 0) + b'JPEG'!r})\n"
+        "s.sendall(bytes(3_000_000)); s.shutdown(1); s.recv(1)"
+    )
+    decoder = Decoder(MIB, (sys.executable, "-c", script))
+    try:
+        decoder.wait_ready()
+        tracemalloc.start()
+        with pytest.raises(Ended):
+            decoder.decode(b"some bytes", "a.jpg", 8, 250_000_000, 5.0)
+        assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
         decoder.end()
 
 

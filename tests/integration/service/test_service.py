@@ -157,9 +157,9 @@ def test_decoders_confine_themselves_further_within_the_sandbox(service: Machine
     commands = {process: service.run("cat", f"/proc/{process}/cmdline").stdout for process in processes(service)}
     decoders = [process for process, command in commands.items() if "decoding.worker" in command]
     assert decoders
-    assert [int(status_of(service, process)["Seccomp_filters"]) for process in decoders] == [filters + 1] * len(
-        decoders
-    )
+    # Each process has one of its own, and each copy that has read a photo another one.
+    further = {int(status_of(service, process)["Seccomp_filters"]) - filters for process in decoders}
+    assert further <= {1, 2}
     assert "photos are decoded without" not in service.journal(SERVICE)
 
 
