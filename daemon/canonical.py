@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 
-MAX_BYTES = 4095 + 1 + 255
-"""A name of 255 bytes in a directory whose path is as long as the system takes: PATH_MAX and NAME_MAX of linux/limits.h."""
-
 
 def fault(path: str) -> str:
     """Return why a path is not in its one form, a clause that needs no path before it; empty if the path is in that form."""
@@ -23,6 +20,4 @@ def fault(path: str) -> str:
     # normpath() leaves two slashes at the beginning as they are: POSIX lets a system give them a meaning.
     if path.startswith("//") or os.path.normpath(path) != path:
         return "a path must be normalised: it has no //, no . or .. between slashes, and no / at its end"
-    if len(raw) > MAX_BYTES:
-        return f"a path has at most {MAX_BYTES:,} bytes"
     return ""

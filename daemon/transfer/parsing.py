@@ -5,6 +5,7 @@ What does not pass is an ExportError.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from daemon.errors import FailureKind
 
+PATH_BYTES = 4095 + 1 + 255
+"""A name of 255 bytes in a directory whose path is as long as the system takes: PATH_MAX and NAME_MAX of linux/limits.h."""
 MAX_MODELS = 100
 MAX_DIM = 32_768
 """What Milvus takes."""
@@ -239,7 +242,7 @@ def _named(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    path = _text(value, canonical.MAX_BYTES)
-    if canonical.fault(path):
+    path = _text(value, PATH_BYTES)
+    if canonical.fault(path) or len(os.fsencode(path)) > PATH_BYTES:
         raise ValueError
     return path
