@@ -1,4 +1,4 @@
-"""What lies beneath a folder: reached from the folder's own descriptor, and through no symbolic link below it.
+"""Files and directories beneath a folder: reached from the folder's own descriptor, and through no symbolic link below it.
 
 Somebody who may write in a folder may put a link in the place of a directory at any moment. So a path below a folder is never given to the
 kernel as a whole: openat2(2) is told to follow no link and to stay beneath, or else each directory is opened by itself. The path of the
@@ -75,7 +75,7 @@ def lstat(folder: str | bytes, path: str | bytes) -> os.stat_result:
 
 
 def is_there(folder: str | bytes, path: str | bytes) -> bool:
-    """Return whether anything is at `path`, a link too; False where that cannot be told."""
+    """Return whether anything is at `path`, a link too; False where the system does not say."""
     with suppress(OSError):
         lstat(folder, path)
         return True
@@ -102,7 +102,7 @@ def listing_in(place: int, name: bytes) -> int:
 def directories(folder: str, path: str) -> Iterator[tuple[int, str]]:
     """Yield each directory from `folder` down to `path` with a descriptor that is open for as long as it is dealt with.
 
-    It ends before the first that is none, or that cannot be entered. The name of that one comes with the descriptor of the one above it.
+    It ends before the first name that is no directory, or that the daemon may not enter. The name of that one comes with the descriptor of the one above it.
     """
     names = [name for name in os.fsdecode(_relative(os.fsencode(folder), os.fsencode(path))).split("/") if name]
     try:
@@ -255,7 +255,7 @@ def _by_hand(place: int, relative: bytes, flags: int) -> int:
 
 
 _hows: dict[int, _How] = {}
-"""What the kernel only reads, by the flags."""
+"""Arguments by their flags. The kernel only reads them, so that all threads may share them."""
 _does: list[bool] = []
 """Whether openat2(2) may be called here, once that is known."""
 

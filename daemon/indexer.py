@@ -35,7 +35,7 @@ from daemon.instruments import COMMIT_SECONDS, DECODE_SECONDS, LAG_SECONDS
 from daemon.lifecycle import Worker
 from daemon.names import printable
 from daemon.outages import Outage, Outages
-from daemon.reading import ChangedWhileRead, is_still, read_whole
+from daemon.reading import ChangedWhileRead, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.beneath import Disk
     from daemon.encode.images import Decode
     from daemon.errors import FailureKind
     from daemon.in_hand import Stage, Suspect
@@ -106,6 +107,8 @@ class Models(Protocol):
 class Territory(Protocol):
     """What the pipeline needs of the watched folders."""
 
+    @property
+    def disk(self) -> Disk: ...
     def admits(self, path: str) -> bool: ...
     def ignores(self, path: str) -> bool: ...
     def is_reachable(self, path: str) -> bool: ...
@@ -209,6 +212,7 @@ class Indexer:
         self._pending = pending
         self._settle = settle
         self._territory = territory
+        self._disk = territory.disk
         self._batch_photos = batch_photos
         self._max_file_bytes = max_file_bytes
         self._decode = decode
@@ -358,7 +362,7 @@ class Indexer:
 
     def _fail(self, task: _Task, failed: _Failed, record: Callable[[list[tuple[_Task, Change]]], object]) -> None:
         """Record a failure; a photo that the index has as it is on the disk stays in the index."""
-        known = task.record is not None and not task.rewritten and _is_as_recorded(task.path, task.record.stat)
+        known = task.record is not None and not task.rewritten and self._is_as_recorded(task.path, task.record.stat)
         if task.lane == BACKFILL and (known or task.photo is not None):
             # A disk that fails, or a limit, takes nothing from the models that know it.
             self._give_up_filling(task, failed.reason)
@@ -373,7 +377,7 @@ class Indexer:
 
     def _failure(self, task: _Task, failed: _Failed) -> Fail | None:
         """Return the change that records a failure of the file as it is now; None when the file has gone."""
-        state = _signature(task.path)
+        state = self._signature(task.path)
         if not state:
             return None
         before = self._index.mappings.failure(task.path)
@@ -417,7 +421,7 @@ class Indexer:
                     flushed = True
                 continue
             suspect = self.in_hand.suspects.get(task.path)
-            if suspect is None or not suspect.is_still(_state_on_disk(task.path) or suspect.state):
+            if suspect is None or not suspect.is_still(self._state_on_disk(task.path) or suspect.state):
                 # The path holds another file now, or an earlier turn has tried this one.
                 self.in_hand.acquit(task.path)
                 self._look_again(task)
@@ -503,15 +507,15 @@ class Indexer:
 
     def _look_at_disk(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
         try:
-            found = os.lstat(task.path)
+            found = self._disk.lstat(task.path)
         except (FileNotFoundError, NotADirectoryError):
             # Where the disk went away, the photo did not. That one was deleted is said by an event, or by a walk that the brake has
             # judged.
             kept = task.hint is Hint.FOUND or not self._territory.is_reachable(task.path)
             return _Decision.NOTHING if record is not None and kept else Remove(task.path)
-        except OSError as error:
+        except OSError:
             # Its directory cannot be read: whether it is still there cannot be told, so it is.
-            return self._look_far(task) if long_paths.is_too_long(error) else _Decision.NOTHING
+            return _Decision.NOTHING
         if record is not None and not self._territory.is_watched(task.path):
             # Its folder was taken out of the configuration: what is known of it stays for when it is back.
             return _Decision.NOTHING
@@ -524,20 +528,13 @@ class Indexer:
             task.rewritten = task.hint is Hint.CLOSED and found.st_ctime > written_after
             return _Decision.KNOWN
         task.linked = signature(found) if found.st_nlink > 1 else ""
-        return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
+        return self._decide_of_new(task)
 
-    def _look_far(self, task: _Task) -> Change | _Decision:
-        """Return the failure of a photo whose path no system call takes; it goes with its file."""
-        try:
-            found = long_paths.lstat(task.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return Remove(task.path)
-        except OSError:
-            return _Decision.NOTHING
-        if not stat.S_ISREG(found.st_mode) or not self._territory.admits(task.path):
-            return Remove(task.path)
-        reason = f"its path is longer than the {long_paths.MAX_BYTES:,} bytes that the system takes"
-        return self._failure(task, _Failed(reason, "unreadable")) or Remove(task.path)
+    def _decide_of_new(self, task: _Task) -> Change | _Decision:
+        if len(os.fsencode(task.path)) > long_paths.MAX_BYTES:
+            reason = f"its path is longer than the {long_paths.MAX_BYTES:,} bytes that the system takes"
+            return self._failure(task, _Failed(reason, "unreadable")) or Remove(task.path)
+        return _Decision.LATER if self._unsettled(task) else _Decision.LOAD
 
     def _look_at_links(self, changed: list[_Task]) -> None:
         """What is written through one name of a file is told of that name alone: have the others looked at."""
@@ -593,7 +590,7 @@ class Indexer:
         failed = self._index.mappings.failed([task.path for task in found])
         for task, has_failed in zip(found, failed, strict=True):
             failure = self._index.mappings.failure(task.path) if has_failed else None
-            if failure is not None and failure.signature == _signature(task.path):
+            if failure is not None and failure.signature == self._signature(task.path):
                 yield task.path, _Decision.NOTHING
 
     def _bind_to_origin(self, unknown: list[_Task]) -> Iterator[tuple[str, Change | _Decision]]:
@@ -602,8 +599,16 @@ class Indexer:
         if not all(self._index.encoded([record.photo for _, _, record in found])):
             self.backfill.wake()
         for task, origin, record in found:
-            moved_from = "" if is_still(origin, record.stat) else origin
+            moved_from = "" if self._is_still_at(origin, record.stat) else origin
             yield task.path, Bind(task.path, record.stat, record.photo, moved_from)
+
+    def _is_still_at(self, origin: str, known: FileStat) -> bool:
+        # The index knows this path from the time when its folder was watched: Disk knows no such folder.
+        look = self._disk.lstat if self._territory.is_watched(origin) else os.lstat
+        try:
+            return FileStat.of(look(origin)) == known
+        except OSError:
+            return False
 
     def _origins(self, unknown: list[_Task]) -> Iterator[tuple[_Task, str, FileRecord]]:
         stats = [task.stat for task in unknown if task.stat is not None]
@@ -633,7 +638,7 @@ class Indexer:
 
     def _load_one(self, task: _Task) -> _Outcome:
         try:
-            data, task.stat = read_whole(task.path, self._max_file_bytes)
+            data, task.stat = read_whole(task.path, self._max_file_bytes, self._disk)
         except ChangedWhileRead:
             return _Wait(CHANGED_SECONDS)
         except (FileNotFoundError, PhotoError) as error:
@@ -645,7 +650,7 @@ class Indexer:
     def _unread(self, task: _Task, error: FileNotFoundError | PhotoError) -> _Outcome:
         if isinstance(error, PhotoError):
             return _Failed(error.reason, error.kind)
-        if task.stat is not None and _is_as_recorded(task.path, task.stat):
+        if task.stat is not None and self._is_as_recorded(task.path, task.stat):
             # Some file systems list what they cannot open.
             return _Failed("it cannot be read: its file system lists it and does not open it", "unreadable")
         # Only a look asks whether the disk is still there.
@@ -884,7 +889,7 @@ class Indexer:
         with or without an event.
         """
         try:
-            found = os.lstat(task.path)
+            found = self._disk.lstat(task.path)
         except (FileNotFoundError, NotADirectoryError):
             found = None
         except OSError:
@@ -903,6 +908,28 @@ class Indexer:
             case Bind(stat=known) | Encoded(add=Add(stat=known)):
                 as_recorded = known.unchanged(FileStat.of(found))
         return None if as_recorded else task.hint
+
+    # The disk
+
+    def _is_as_recorded(self, path: str, known: FileStat) -> bool:
+        try:
+            return known.unchanged(FileStat.of(self._disk.lstat(path)))
+        except OSError:
+            return False
+
+    def _signature(self, path: str) -> str:
+        """Return the state of the file at `path` as a failure records it; "" when nothing is there."""
+        try:
+            return signature(self._disk.lstat(path))
+        except OSError:
+            return ""
+
+    def _state_on_disk(self, path: str) -> str:
+        """Return the state of the file at `path` as `in_hand` notes it; "" when nothing is there."""
+        try:
+            return _state(FileStat.of(self._disk.lstat(path)))
+        except OSError:
+            return ""
 
     # Imports
 
@@ -1020,29 +1047,6 @@ def _photo(task: _Task) -> Photo:
 
 def _state(stat: FileStat) -> str:
     return f"{stat.size} {stat.mtime_ns} {stat.inode}"
-
-
-def _is_as_recorded(path: str, known: FileStat) -> bool:
-    try:
-        return known.unchanged(FileStat.of(os.lstat(path)))
-    except OSError:
-        return False
-
-
-def _signature(path: str) -> str:
-    """Return the state of the file at `path` as a failure records it; "" when nothing is there."""
-    try:
-        return signature(long_paths.lstat(path))
-    except OSError:
-        return ""
-
-
-def _state_on_disk(path: str) -> str:
-    """Return the state of the file at `path` as `in_hand` notes it; "" when nothing is there."""
-    try:
-        return _state(FileStat.of(os.lstat(path)))
-    except OSError:
-        return ""
 
 
 def _get(tasks: queue.PriorityQueue[_Task]) -> _Task | None:

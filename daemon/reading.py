@@ -5,23 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
+from typing import TYPE_CHECKING
 
 from daemon.changes import FileStat
 from daemon.errors import PhotoError
+
+if TYPE_CHECKING:
+    from daemon.beneath import Disk
 
 
 class ChangedWhileRead(Exception):  # noqa: N818 - an event, not an error
     """A file was written to while it was read."""
 
 
-def read_whole(path: str, max_bytes: int) -> tuple[bytes, FileStat]:
-    """Return a file's bytes and the stat they belong to.
+def read_whole(path: str, max_bytes: int, disk: Disk) -> tuple[bytes, FileStat]:
+    """Return the bytes of a file of the watched folders, and the stat they belong to.
 
     Raises FileNotFoundError when there is none, ChangedWhileRead when it was written to meanwhile, PhotoError when it cannot or
     must not be read; OSError when the system can open no further file now.
     """
     try:
-        with open(path, "rb", buffering=0, opener=open_itself) as file:
+        with open(path, "rb", buffering=0, opener=partial(open_itself, disk)) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -48,14 +53,6 @@ _NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 """This process, or all processes together, have too many files open: that is not the fault of the file."""
 
 
-def open_itself(path: str, flags: int) -> int:
-    """Open as `open` wants it of an opener: a name that has become a link or a pipe is not followed, and not waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def is_still(path: str, known: FileStat) -> bool:
-    """Whether a file is at `path`, and as it was known."""
-    try:
-        return FileStat.of(os.lstat(path)) == known
-    except OSError:
-        return False
+def open_itself(disk: Disk, path: str, flags: int) -> int:
+    """Open as `open` wants it of an opener: no link on the way or at the end is followed, and a pipe is not waited for."""
+    return disk.opened(path, flags | os.O_NONBLOCK)

@@ -220,8 +220,16 @@ class _Import:
         paths = [renamed(one.path, self._moved) for one in failures]
         records, failed = self._index.mappings.files(paths), self._index.mappings.failed(paths)
         for path, one, record, has_failed in zip(paths, failures, records, failed, strict=True):
-            if record is None and not has_failed and self._territory.admits(path) and state_of(path) == one.signature:
+            if (
+                record is None
+                and not has_failed
+                and self._territory.admits(path)
+                and self._state_of(path) == one.signature
+            ):
                 yield Fail(path, one.reason, one.signature, one.attempts, one.since, one.kind)
+
+    def _state_of(self, path: str) -> str:
+        return state_of(self._territory.disk, path)
 
 
 def _unused(one: ModelHead, models: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from daemon.watch.reconcile import Walk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from daemon.beneath import Disk
     from daemon.watch.filters import Filters
 
 
@@ -27,6 +28,8 @@ class Territory(Protocol):
 
     @property
     def folders(self) -> Sequence[Folder]: ...
+    @property
+    def disk(self) -> Disk: ...
     def folder_of(self, path: str) -> Folder | None: ...
     def admits(self, path: str) -> bool: ...
     def keep(self, path: str, files: int) -> None: ...
@@ -46,12 +49,12 @@ class Places:
 
     def there(self, path: str, was: FileStat) -> FileStat | None:
         """Return the stat of the file at `path` where it belongs in the index and has the size and mtime it had; else None."""
-        return unchanged(path, was) if self._territory.admits(path) else None
+        return unchanged(self._territory.disk, path, was) if self._territory.admits(path) else None
 
     def away(self, path: str, was: FileStat) -> FileStat | None:
         """Return what was recorded of a missing file whose folder is away, or which it was decided to keep; else None."""
         folder = self._territory.folder_of(path)
-        if folder is None or not self._territory.admits(path) or os.path.lexists(path):
+        if folder is None or not self._territory.admits(path) or self._territory.disk.is_there(path):
             return None
         if folder.path in self._vacant:
             return was
@@ -62,23 +65,23 @@ class Places:
         return was
 
 
-def unchanged(path: str, was: FileStat) -> FileStat | None:
+def unchanged(disk: Disk, path: str, was: FileStat) -> FileStat | None:
     """Return the stat of the file at `path` where it has the size and mtime that it had somewhere else; else None.
 
     A copy, or another disk, has other inodes and device numbers. That two photos agree in both is possible and not looked for.
     """
     try:
-        found = os.lstat(path)
+        found = disk.lstat(path)
     except OSError:
         return None
     now = FileStat.of(found)
     return now if stat.S_ISREG(found.st_mode) and (now.size, now.mtime_ns) == (was.size, was.mtime_ns) else None
 
 
-def state_of(path: str) -> str:
+def state_of(disk: Disk, path: str) -> str:
     """Return what tells this state of a file from its next, as `signature` does; empty where none can be seen."""
     try:
-        return signature(os.lstat(path))
+        return signature(disk.lstat(path))
     except OSError:
         return ""
 

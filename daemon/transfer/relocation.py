@@ -52,6 +52,7 @@ class Relocation:
     def __init__(self, index: Index, territory: Territory, pipeline: Pipeline) -> None:
         self._index = index
         self._territory = territory
+        self._disk = territory.disk
         self._pipeline = pipeline
 
     def run(self, old: str, new: str, *, dry_run: bool, stopped: Callable[[], bool] = lambda: False) -> Relocated:
@@ -86,7 +87,7 @@ class Relocation:
                 "not_watched",
                 f"{new} lies in none of the watched folders; name it under 'folders' in the configuration first",
             )
-        if not os.path.isdir(new):
+        if not self._disk.is_directory(new):
             raise QueryError(
                 "not_there", f"{new} is no directory that can be seen; mount it, or name the place of the photos"
             )
@@ -100,10 +101,12 @@ class Relocation:
         while paths := [os.fsdecode(raw) for raw, _ in itertools.islice(records, PAGE)]:
             found.files += len(paths)
             for path, record in zip(paths, self._index.mappings.files(paths), strict=True):
-                still_there += is_watched and record is not None and unchanged(path, record.stat) is not None
+                still_there += (
+                    is_watched and record is not None and unchanged(self._disk, path, record.stat) is not None
+                )
                 self._judge(renamed(path, [(old, new)]), record, found)
         failures = list(self._failures(old))
-        found.failures = sum(_still_fails(renamed(one.path, [(old, new)]), one) for one in failures)
+        found.failures = sum(self._still_fails(renamed(one.path, [(old, new)]), one) for one in failures)
         if still_there:
             raise QueryError(
                 "still_there",
@@ -118,14 +121,14 @@ class Relocation:
     def _judge(self, path: str, record: FileRecord | None, found: Relocated) -> None:
         if record is not None and self._now(path, record) is not None:
             found.moved += 1
-        elif os.path.lexists(path):
+        elif self._disk.is_there(path):
             found.changed += 1
         else:
             found.missing += 1
 
     def _now(self, path: str, record: FileRecord) -> FileStat | None:
         """Return the stat of a file in the new place, where it is as it was recorded in the old one."""
-        return unchanged(path, record.stat) if self._territory.admits(path) else None
+        return unchanged(self._disk, path, record.stat) if self._territory.admits(path) else None
 
     # What was decided of missing files
 
@@ -157,7 +160,7 @@ class Relocation:
         for place, was, now in self._records(pairs):
             if was is not None and now is None:
                 there = self._now(place, was)
-                if there is None and keeping and not os.path.lexists(place):
+                if there is None and keeping and not self._disk.is_there(place):
                     there = was.stat
                 if there is not None:
                     yield Bind(place, there, was.photo)
@@ -189,19 +192,18 @@ class Relocation:
         places = [renamed(one.path, [(old, new)]) for one in failures]
         records, failed = self._index.mappings.files(places), self._index.mappings.failed(places)
         for one, place, record, has_failed in zip(failures, places, records, failed, strict=True):
-            state = state_of(place)
-            if not state or not _still_fails(place, one) or not self._territory.admits(place):
+            state = state_of(self._disk, place)
+            if not state or not self._still_fails(place, one) or not self._territory.admits(place):
                 continue
             if record is None and not has_failed:
                 yield Fail(place, one.reason, state, one.attempts, one.since, one.kind)
             yield Remove(one.path)
 
+    def _still_fails(self, place: str, failure: Failure) -> bool:
+        """Whether the file that failed is in the new place, with the size and mtime that it had."""
+        size, mtime_ns, _, _ = map(int, failure.signature.split())
+        return unchanged(self._disk, place, FileStat(size, mtime_ns, 0, 0)) is not None
+
 
 def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
-
-
-def _still_fails(place: str, failure: Failure) -> bool:
-    """Whether the file that failed is in the new place, with the size and mtime that it had."""
-    size, mtime_ns, _, _ = map(int, failure.signature.split())
-    return unchanged(place, FileStat(size, mtime_ns, 0, 0)) is not None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Sequence
 
+    from daemon.beneath import Disk
     from daemon.changes import Hint
 
 EVENT_SECONDS = 2.0
@@ -38,6 +39,8 @@ class Territory(Protocol):
 
     @property
     def folders(self) -> Sequence[Folder]: ...
+    @property
+    def disk(self) -> Disk: ...
     @property
     def walked(self) -> bool: ...
     @property

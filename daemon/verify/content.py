@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import blake3
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.beneath import Disk
     from daemon.changes import PhotoInfo
     from daemon.encode.images import Decode
     from daemon.index.index import Collection, Index
@@ -114,8 +116,9 @@ class OwnBytes:
 class Contents:
     """Finds content_changed and not_found, in a sample of at most so many photos and seconds."""
 
-    def __init__(self, index: Index, own_bytes: OwnBytes, stopped: Callable[[], bool]) -> None:
+    def __init__(self, index: Index, own_bytes: OwnBytes, disk: Disk, stopped: Callable[[], bool]) -> None:
         self._index = index
+        self._disk = disk
         self._audit = Audit(index.mappings)
         self._own_bytes = own_bytes
         self._stopped = stopped
@@ -145,7 +148,7 @@ class Contents:
     def mend(self, findings: Mapping[Subject, Finding]) -> list[str]:
         """Have changed files read again, and photos that are not found encoded again."""
         changed = [path for one in findings.values() if one.kind == "content_changed" for path in one.paths]
-        self._audit.distrust([path for path in changed if os.path.lexists(path)])
+        self._audit.distrust([path for path in changed if self._disk.is_there(path)])
         lost = [photo for one in findings.values() if one.kind == "not_found" for photo in one.photos]
         with self._index.writing:
             for collection in self._index.collections:
@@ -159,7 +162,7 @@ class Contents:
         if info is None:
             return None
         for path, record in zip(shown, self._index.mappings.files(shown), strict=True):
-            if record is not None and (data := _bytes_of(path, record.stat)) is not None:
+            if record is not None and (data := self._bytes_of(path, record.stat)) is not None:
                 return info, shown, path, data
         return None
 
@@ -172,14 +175,13 @@ class Contents:
             return Finding("not_found", example, (tuple(models), tuple(paths)), tuple(paths), (photo,))
         return None
 
-
-def _bytes_of(path: str, stat: FileStat) -> bytes | None:
-    """Return a file's bytes, or None when it is not, or does not stay, as `stat` says."""
-    try:
-        with open(path, "rb", buffering=0, opener=open_itself) as file:
-            data: bytes | None = None
-            if FileStat.of(os.fstat(file.fileno())).unchanged(stat):
-                data = file.read()
-            return data if FileStat.of(os.fstat(file.fileno())).unchanged(stat) else None
-    except OSError:
-        return None
+    def _bytes_of(self, path: str, stat: FileStat) -> bytes | None:
+        """Return a file's bytes, or None when it is not, or does not stay, as `stat` says."""
+        try:
+            with open(path, "rb", buffering=0, opener=partial(open_itself, self._disk)) as file:
+                data: bytes | None = None
+                if FileStat.of(os.fstat(file.fileno())).unchanged(stat):
+                    data = file.read()
+                return data if FileStat.of(os.fstat(file.fileno())).unchanged(stat) else None
+        except OSError:
+            return None

@@ -92,21 +92,10 @@ class Files:
     def _stat(self, path: str) -> os.stat_result | None:
         """Return the stat of a photo that a walk would come to; None where there is none, OSError where that cannot be told."""
         try:
-            found = os.lstat(path)
+            found = self._territory.disk.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        is_photo = stat.S_ISREG(found.st_mode) and self._territory.admits(path) and not self._is_linked(path)
-        return found if is_photo else None
-
-    def _is_linked(self, path: str) -> bool:
-        """Whether a directory between the folder and the file is a symbolic link, which is not followed."""
-        folders = {folder.path for folder in self._territory.folders}
-        directory = os.path.dirname(path)
-        while directory not in folders and directory != os.sep:
-            if os.path.islink(directory):
-                return True
-            directory = os.path.dirname(directory)
-        return False
+        return found if stat.S_ISREG(found.st_mode) and self._territory.admits(path) else None
 
 
 def _readable(walk: Walk) -> Iterator[tuple[bytes, str]]:

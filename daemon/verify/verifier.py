@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -108,7 +107,10 @@ class Verifier:
 
     def _run(self, *, deep: bool, repair: bool) -> Report:
         started = time.monotonic()
-        checks, contents = self._checks(), Contents(self._index, self._own_bytes, self._stop.is_set)
+        checks, contents = (
+            self._checks(),
+            Contents(self._index, self._own_bytes, self._territory.disk, self._stop.is_set),
+        )
         found, pending, at_least = self._verify(_suspects([*checks, contents] if deep else checks))
         mended = 0
         for _ in range(REPAIRS if repair else 0):
@@ -188,17 +190,17 @@ class Verifier:
 
     def _is_lost(self, path: str) -> bool:
         """Whether a file is missing without having been deleted, as far as can be told."""
-        return not os.path.lexists(path) and self._territory.is_unverified(path)
+        return not self._territory.disk.is_there(path) and self._territory.is_unverified(path)
 
     def _mend(self, findings: Findings) -> None:
         for check, some in findings.items():
             if not some:
                 continue
-            paths = list(check.mend(some))
+            paths, disk = list(check.mend(some)), self._territory.disk
             log.info("verification: mending %d things; looking at %d files again", len(some), len(paths))
             # What is found is never removed: of a ghost it has to be said that it is gone.
-            self._pending.put_all([path for path in paths if os.path.lexists(path)], Hint.FOUND)
-            self._pending.put_all([path for path in paths if not os.path.lexists(path)], Hint.GONE)
+            self._pending.put_all([path for path in paths if disk.is_there(path)], Hint.FOUND)
+            self._pending.put_all([path for path in paths if not disk.is_there(path)], Hint.GONE)
         self._barrier.wait(REPAIR_SECONDS)
 
 

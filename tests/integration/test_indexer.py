@@ -21,6 +21,7 @@ from PIL import Image
 
 from daemon import indexer as module
 from daemon import paths, reading
+from daemon.beneath import Disk
 from daemon.changes import FileStat, Hint
 from daemon.encode.encoder import Encoder
 from daemon.encode.images import decode
@@ -90,6 +91,7 @@ class Territory:
 
     def __init__(self, folder: Path, pending: Pending, index: Index) -> None:
         self.folder = folder
+        self.disk = Disk([str(folder)])
         self.pending = pending
         self.index = index
         self.reachable = True
@@ -284,9 +286,9 @@ def note_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     paths: list[str] = []
     read = reading.read_whole
 
-    def noted(path: str, max_bytes: int) -> Any:
+    def noted(path: str, max_bytes: int, disk: Disk) -> Any:
         paths.append(path)
-        return read(path, max_bytes)
+        return read(path, max_bytes, disk)
 
     monkeypatch.setattr(module, "read_whole", noted)
     return paths
@@ -483,7 +485,7 @@ def test_a_photo_that_cannot_be_read_for_a_new_model_stays_with_the_others(
     alone.look("a.png")
     alone.indexer.stop()
 
-    def failing(path: str, _: int) -> None:
+    def failing(path: str, *_: object) -> None:
         raise PhotoError(path, "it cannot be read: input/output error")
 
     monkeypatch.setattr(module, "read_whole", failing)
@@ -782,11 +784,11 @@ def test_a_disk_that_goes_away_between_look_and_reading_costs_no_photo(
     first = Path(path).read_bytes()
     read = reading.read_whole
 
-    def unmounted(path: str, limit: int) -> Any:
+    def unmounted(path: str, limit: int, disk: Disk) -> Any:
         pipeline.territory.reachable = False
         os.rename(path, path + "~")
         monkeypatch.setattr(module, "read_whole", read)
-        return read(path, limit)
+        return read(path, limit, disk)
 
     monkeypatch.setattr(module, "read_whole", unmounted)
     pipeline.save("a.png", 2)
@@ -826,10 +828,10 @@ def test_what_is_no_file_any_more_is_no_photo_and_no_failure(
         pipeline.save("a.png", 3)
         read = reading.read_whole
 
-        def replaced(path: str, limit: int) -> Any:
+        def replaced(path: str, limit: int, disk: Disk) -> Any:
             become()
             monkeypatch.setattr(module, "read_whole", read)
-            return read(path, limit)
+            return read(path, limit, disk)
 
         monkeypatch.setattr(module, "read_whole", replaced)
     else:
@@ -913,7 +915,7 @@ def test_a_file_that_is_too_large_is_not_read(pipeline: Pipeline) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_a_failure(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str, flags: int) -> int:
+    def refuse(disk: Disk, path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(reading, "open_itself", refuse)

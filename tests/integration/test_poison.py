@@ -19,6 +19,7 @@ from PIL import Image
 
 from daemon import blame
 from daemon import indexer as module
+from daemon.beneath import Disk
 from daemon.changes import Hint
 from daemon.encode.images import decode
 from daemon.errors import PhotoError, StoreRefused
@@ -122,9 +123,9 @@ class Poisoned:
         name = os.path.basename(path)
         self.touch(stage, int(name[6:-4]) if name.startswith("poison") else None)
 
-    def read_whole(self, path: str, max_bytes: int) -> Any:
+    def read_whole(self, path: str, max_bytes: int, disk: Disk) -> Any:
         self.touch_path("read", path)
-        return read_whole(path, max_bytes)
+        return read_whole(path, max_bytes, disk)
 
     def decode(self, data: Bytes, path: str, *, min_side: int) -> Any:
         self.touch_path("decode", path)
@@ -171,6 +172,7 @@ class Territory:
 
     def __init__(self, folder: Path, before: Callable[[str, str], None]) -> None:
         self.folder = folder
+        self.disk = Disk([str(folder)])
         self._before = before
         self.walked = True
         self.busy = False
@@ -411,14 +413,14 @@ def test_too_many_open_files_are_no_fault_of_the_one_that_is_read(tmp_path: Path
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
     try:
         with pytest.raises(OSError) as raised:
-            read_whole(str(file), 10**6)
+            read_whole(str(file), 10**6, Disk([str(tmp_path)]))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert blame.is_the_machines(raised.value)
     file.chmod(0)
     if os.geteuid():
         with pytest.raises(PhotoError):
-            read_whole(str(file), 10**6)
+            read_whole(str(file), 10**6, Disk([str(tmp_path)]))
 
 
 # After a crash

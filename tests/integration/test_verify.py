@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from daemon import indexer, paths
+from daemon.beneath import Disk
 from daemon.changes import FileStat, Hint, PhotoInfo
 from daemon.encode.encoder import Encoder
 from daemon.encode.images import decode
@@ -87,6 +88,7 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.disk = Disk([str(folder)])
         self.folders = [Folder(str(folder))]
         self.walked = True
         self.busy = False

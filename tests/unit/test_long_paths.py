@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon import long_paths
+from daemon import beneath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,27 +33,27 @@ def deep(top: Path, levels: int, name: str = "a.jpg") -> str:
 @pytest.mark.parametrize("levels", [1, 19, 20, 21, 60])
 def test_a_file_is_found_however_deep_it_lies_and_no_more_when_its_tree_has_gone(tmp_path: Path, levels: int) -> None:
     path = deep(tmp_path, levels)
-    assert long_paths.is_there(path)
-    assert not long_paths.is_there(path + "x")
-    assert long_paths.lstat(path).st_size == 0
+    assert beneath.is_there(tmp_path.as_posix(), path)
+    assert not beneath.is_there(tmp_path.as_posix(), path + "x")
+    assert beneath.lstat(tmp_path.as_posix(), path).st_size == 0
     shutil.rmtree(tmp_path / NAME)
-    assert not long_paths.is_there(path)
+    assert not beneath.is_there(tmp_path.as_posix(), path)
     with pytest.raises(FileNotFoundError):
-        long_paths.lstat(path)
+        beneath.lstat(tmp_path.as_posix(), path)
 
 
 def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too long") as caught:
-        long_paths.lstat(str(tmp_path / ("n" * 300)))
-    assert long_paths.is_too_long(caught.value)
-    assert not long_paths.is_there(str(tmp_path / ("n" * 5000)))
-    assert not long_paths.is_there("a\0b")
+        beneath.lstat(tmp_path.as_posix(), str(tmp_path / ("n" * 300)))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert not beneath.is_there(tmp_path.as_posix(), str(tmp_path / ("n" * 5000)))
+    assert not beneath.is_there(tmp_path.as_posix(), f"{tmp_path}/a\0b")
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     path = deep(tmp_path, 60)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        long_paths.is_there(path)
-        long_paths.is_there(path + "/b")
+        beneath.is_there(tmp_path.as_posix(), path)
+        beneath.is_there(tmp_path.as_posix(), path + "/b")
     assert len(os.listdir("/proc/self/fd")) == before

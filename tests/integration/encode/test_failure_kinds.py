@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from daemon.beneath import Disk
 from daemon.encode.decoding import process
 from daemon.encode.decoding.decoders import Decoders, Limits
 from daemon.errors import FailureKind, PhotoError
@@ -80,7 +81,7 @@ def test_what_cannot_be_read_has_its_kind(tmp_path: Path) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(NOISE)
     with pytest.raises(PhotoError) as caught:
-        read_whole(os.fspath(file), len(NOISE) - 1)
+        read_whole(os.fspath(file), len(NOISE) - 1, Disk([str(tmp_path)]))
     assert caught.value.kind == "too_large"
 
 
@@ -89,5 +90,5 @@ def test_what_may_not_be_read_has_its_kind(tmp_path: Path) -> None:
     file = tmp_path / "a.jpg"
     file.touch(mode=0o000)
     with pytest.raises(PhotoError) as caught:
-        read_whole(os.fspath(file), 1000)
+        read_whole(os.fspath(file), 1000, Disk([str(tmp_path)]))
     assert caught.value.kind == "unreadable"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daemon import long_paths
+from daemon import beneath
 from daemon.changes import Hint, Remembered, signature
 from daemon.watch.brake import Brake
 from daemon.watch.filters import Filters
@@ -170,7 +170,8 @@ class Scene:
 
     def _look(self, watcher: Watcher, path: str, hint: Hint) -> None:
         try:
-            found = long_paths.lstat(path)
+            is_ours = path.startswith(f"{self.folder}/")
+            found = beneath.lstat(str(self.folder), path) if is_ours else os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             if hint is not Hint.FOUND and watcher.is_reachable(path):
                 self.index.pop(os.fsencode(path), None)
