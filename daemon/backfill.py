@@ -81,13 +81,13 @@ class Backfill:
             missing = self._watched(self._index.missing(self._unable))
             self._lacking = {name: len(photos) for name, photos in missing.items()}
             self._paths = self._index.paths_of(sorted(set().union(*missing.values()))) if missing else None
+            self._ready.clear()
+            self._rests_until = time.monotonic() + RETRY_SECONDS
+            for replaced in self._index.replace_complete(self._is_watched, self._unable):
+                said = "%s: the changed model is complete, and answers from now on"
+                log.info(said, replaced.model, extra={"model": replaced.model})
         finally:
             self._is_beginning = False
-        self._ready.clear()
-        self._rests_until = time.monotonic() + RETRY_SECONDS
-        for replaced in self._index.replace_complete(self._is_watched, self._unable):
-            said = "%s: the changed model is complete, and answers from now on"
-            log.info(said, replaced.model, extra={"model": replaced.model})
 
     def _watched(self, missing: Mapping[str, list[int]]) -> dict[str, list[int]]:
         """Leave out photos of which no file is watched: nobody encodes them, and no count has them."""

@@ -34,6 +34,16 @@ DEADLINE_SECONDS = 60.0
 ONE_MODEL = ("--model", "efficientnet-lite0")
 
 
+HANGS_SECONDS = 300.0
+"""Some tests start the daemon three times, which a busy machine takes a minute each for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(HANGS_SECONDS))
+
+
 def eventually(condition: Callable[[], Any], what: str = "", seconds: float = DEADLINE_SECONDS) -> Any:
     """Return what the condition returns once it is true; fail when it is not in time."""
     deadline = time.monotonic() + seconds

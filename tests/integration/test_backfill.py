@@ -161,6 +161,19 @@ def test_it_is_active_while_it_asks_what_is_lacking(scene: Scene, kit: Any) -> N
     assert all(seen)
 
 
+def test_it_is_active_until_a_changed_model_answers(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody is told that all is up to date while the earlier version of a model is still being dropped."""
+    seen: list[bool] = []
+
+    def replace_complete(*_: Any) -> list[Any]:
+        seen.append(scene.backfill.active)
+        return []
+
+    monkeypatch.setattr(scene.index, "replace_complete", replace_complete)
+    scene.backfill.begin()
+    assert (seen, scene.backfill.active) == ([True], False)
+
+
 def test_a_file_that_changes_without_end_keeps_no_pass_from_ending(scene: Scene) -> None:
     scene.known("a")
     scene.pending.put("/p/camera.jpg", Hint.WRITTEN)

@@ -115,6 +115,8 @@ def reading(index: Index, photos: Any) -> dict[str, Callable[[Mappings], object]
         "infos": ([photo],),
         "photos": ([photo],),
         "failures": (),
+        "failed_paths": (),
+        "failures_of": ([KNOWN],),
         "failure_kinds": (),
         "failure_signatures": (),
         "failure": (KNOWN,),
@@ -132,7 +134,6 @@ def reading(index: Index, photos: Any) -> dict[str, Callable[[Mappings], object]
         "known": ([photo],),
         "intents": (),
         "photos_below": (["/p"],),
-        "failed_paths": (),
         "aside": (),
     }
     return {
