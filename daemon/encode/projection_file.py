@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # 32,768 numbers to as many, as float32: more than any output of a spec has.
 MAX_ARRAYS_BYTES = 4 << 30
 MAX_NAMES = 200_000
-"""Of a classifier's classes; those of the largest data sets are some ten thousand."""
+"""The most classes that a classifier has: those of the largest data sets are some ten thousand."""
 # What damaged bytes make NumPy, zipfile or zlib raise before they notice that these are no arrays.
 _MALFORMED = (
     OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, OverflowError, RuntimeError,
