@@ -51,7 +51,7 @@ MAX_REASON = 4000
 
 
 class LookalikeError(Exception):
-    """Base of all; `str()` is a sentence that can be shown as it is, or several lines of them.
+    """Base of all; `str()` is a sentence to show unchanged, or several lines of them.
 
     Whatever a sentence quotes is printable in it. So the only line ends are those between `lines`.
     """

@@ -54,7 +54,7 @@ log = logging.getLogger("lookalike")
 TICK_SECONDS = 0.2
 QUERY_DECODERS = 2
 QUERY_PIXELS = 4 * 2**20
-"""A picture that is asked about comes out of its decoder with at most so many, or as many as the largest model needs."""
+"""The picture of a question comes out of its decoder with at most so many, or as many as the largest model needs."""
 LONGEST_SWAP_SECONDS = 300.0
 """After that the service manager may take it that a part which is to stop hangs."""
 

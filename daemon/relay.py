@@ -22,7 +22,7 @@ LAST_WORDS_SECONDS = 2.0
 
 
 class Relay:
-    """Prints to standard error what comes out of `pipe`, on a thread of its own; `finish` waits until all of it is there."""
+    """Prints to standard error what comes out of `pipe`, on a separate thread; `finish` waits until all of it is there."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe

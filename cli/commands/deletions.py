@@ -1,6 +1,5 @@
 """lookalike deletions."""
 
-import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,7 @@ from cli.report.text import count
 from daemon.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from cli.answers import DecisionAnswer, DeletionsAnswer
 
@@ -96,9 +95,8 @@ def approve(
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
     with connect(socket, timeout_seconds) as client:
-        for name in _folders(client, folder, every=every, as_json=as_json):
-            with _tolerating_nothing_held(tolerated=every):
-                _show(client.approve_deletions(name), "taken out of the index", as_json=as_json)
+        folders = _folders(client, folder, every=every, as_json=as_json)
+        _decide(client.approve_deletions, folders, "taken out of the index", every=every, as_json=as_json)
 
 
 @app.command("reject", help=_REJECT_HELP)
@@ -111,9 +109,8 @@ def reject(
     timeout_seconds: TimeoutSeconds = 30,
 ) -> None:
     with connect(socket, timeout_seconds) as client:
-        for name in _folders(client, folder, every=every, as_json=as_json):
-            with _tolerating_nothing_held(tolerated=every):
-                _show(client.reject_deletions(name), "kept in the index until they are back", as_json=as_json)
+        folders = _folders(client, folder, every=every, as_json=as_json)
+        _decide(client.reject_deletions, folders, "kept in the index until they are back", every=every, as_json=as_json)
 
 
 def _folders(client: Client, folder: str | None, *, every: bool, as_json: bool) -> list[str]:
@@ -130,15 +127,17 @@ def _folders(client: Client, folder: str | None, *, every: bool, as_json: bool) 
     return waiting
 
 
-@contextlib.contextmanager
-def _tolerating_nothing_held(*, tolerated: bool) -> "Iterator[None]":
-    """Where all folders are decided on, only say that one has nothing to decide: its disk came back, or it was approved before."""
-    try:
-        yield
-    except RefusedError as error:
-        if not tolerated or error.code != "not_held":
-            raise
-        output.notice(str(error))
+def _decide(
+    decide: "Callable[[str], Reply[DecisionAnswer]]", folders: list[str], outcome: str, *, every: bool, as_json: bool
+) -> None:
+    """Decide on each folder. Of all, one may have nothing to decide any more, which is only said: its disk came back, say."""
+    for folder in folders:
+        try:
+            _show(decide(folder), outcome, as_json=as_json)
+        except RefusedError as error:
+            if not every or error.code != "not_held":
+                raise
+            output.notice(str(error))
 
 
 def _show(reply: "Reply[DecisionAnswer]", outcome: str, *, as_json: bool) -> None:

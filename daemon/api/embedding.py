@@ -183,7 +183,7 @@ class _Stored:
 
 
 class _Picture:
-    """Any image by its bytes: decoded at most once, for all collections that are asked, and encoded at most once by each graph."""
+    """Any image by its bytes: decoded at most once, for all collections of the question, and encoded at most once by each graph."""
 
     def __init__(
         self, embedding: Embedding, data: Bytes, name: str, photo: int | None, collections: Sequence[Collection]

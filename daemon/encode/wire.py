@@ -25,7 +25,7 @@ class TooLargeError(ValueError):
 
 
 def check(data: bytes, kind: Descriptor) -> None:  # noqa: C901, PLR0912 - a loop that calls little, for it runs a million times
-    """Raise TooLargeError where the message of `kind` in `data` has too many fields or levels; ValueError where it is none."""
+    """Raise TooLargeError where the message of `kind` in `data` has too many fields or levels; ValueError where `data` is no such message."""
     messages = _messages_in(kind)
     known = {kind.full_name: messages}
     # Around the message in hand: where each ends, and which of its fields are messages.

@@ -109,7 +109,10 @@ class Decoder:
     def decode(
         self, data: Bytes, path: str, min_side: int, max_pixels: int, seconds: float, most_pixels: int = 0
     ) -> Decoded:
-        """Return the photo in `data`, reduced to `most_pixels` where that is not 0. PhotoError when it is none; Ended, TimedOut or NoMemory when the process is gone after that."""
+        """Return the photo in `data`, reduced to `most_pixels` where that is not 0.
+
+        PhotoError when the data is no photo; Ended, TimedOut or NoMemory when the process is gone after that.
+        """
         deadline = time.monotonic() + seconds + GRACE_SECONDS
         name = os.fsencode(path)
         returned = most_pixels or max_pixels

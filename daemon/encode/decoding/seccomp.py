@@ -64,9 +64,9 @@ _CLONE, _CLONE3, _MMAP, _MPROTECT, _PRCTL, _TGKILL = (56, 220), (435, 435), (9, 
 
 
 def allow_computing_alone(libc: ctypes.CDLL, starts: Starts = "nothing") -> None:
-    """Put the filter in force for this process, whose privileges can no longer grow; Refused where that cannot be.
+    """Apply the filter to this process, whose privileges can no longer grow; Refused where that cannot be.
 
-    With "processes", its copies may put a stricter filter in force for themselves. A filter never takes back an earlier one.
+    With "processes", its copies may apply a stricter filter to themselves. A filter never takes back an earlier one.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:

@@ -93,7 +93,7 @@ def _status_of_copy(connection: socket.socket) -> int:
 
 
 def _serve_some(connection: socket.socket, parent: int) -> int:
-    """Answer requests of one kind as long as this copy may; EndOfStream when there is none any more."""
+    """Answer requests of one kind as long as this copy may; EndOfStream when the daemon has hung up."""
     has_threads = _needs_a_thread(connection)
     confine_further(parent, "threads" if has_threads else "nothing")
     for _ in range(1 if has_threads else PHOTOS_EACH):
@@ -134,7 +134,7 @@ def rehearse() -> None:
 
 
 def serve(connection: socket.socket) -> bool:
-    """Answer one request, and return whether the photo could be decoded; EndOfStream when there is none any more."""
+    """Answer one request, and return whether the photo could be decoded; EndOfStream when the daemon has hung up."""
     _, min_side, max_pixels, most_pixels, seconds, path_length, length = REQUEST.unpack(
         receive(connection, REQUEST.size)
     )
