@@ -118,7 +118,7 @@ def socket_path() -> Path:
     if given:
         return Path(given)
     own = runtime_dir() / SOCKET_NAME
-    return SYSTEM_SOCKET if SYSTEM_SOCKET.exists() and not own.exists() else own
+    return SYSTEM_SOCKET if os.path.exists(SYSTEM_SOCKET) and not os.path.exists(own) else own
 
 
 def shipped(part: str, directory: str = "configs") -> Path:

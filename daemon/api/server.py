@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import ssl
 import time
@@ -58,9 +59,11 @@ class Certificate:
             # An empty password, for the library would ask for one at the terminal.
             context.load_cert_chain(self.chain, self.key, password="")
         except OSError as error:
-            # ssl.SSLError is one; its strerror tells of the library's lines.
-            reason = error.strerror if error.filename else "they do not belong together, or are no PEM files"
-            missing = next((path for path in (self.chain, self.key) if not path.is_file()), None)
+            # Of ssl.SSLError, strerror tells of the library's lines.
+            is_of_ssl = isinstance(error, ssl.SSLError)
+            reason = "they do not belong together, or are no PEM files" if is_of_ssl else error.strerror
+            absent = (path for path in (self.chain, self.key) if not os.path.isfile(path))
+            missing = next(absent, None) if isinstance(error, FileNotFoundError) else None
             what = f"there is no file {missing}" if missing else f"{self.chain} and {self.key} cannot be used: {reason}"
             problem = f"At 'api.certificate' and 'api.key': {what}; name a certificate and its key that has no password"
             raise ConfigError("the configuration", [problem]) from error

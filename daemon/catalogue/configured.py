@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 from daemon.catalogue.files import state
@@ -45,10 +46,22 @@ def _of_models(reading: Reading, catalogue: Catalogue) -> Iterator[Complaint]:
         if spec.name in seen:
             yield place, f"{model} and {seen[spec.name]} are two models called {spec.name}; rename one"
         seen[spec.name] = model
-        # Pulled files lie in the data directory, and which that is may be what is wrong.
-        reason = "" if reading.is_wrong("data_dir") else lacking(spec, reading.config.models_dir)
+        # Pulled files lie in the data directory. Which that is may be what is wrong; and what is in another user's is not known.
+        is_unknown = reading.is_wrong("data_dir") or _is_private(reading.config.models_dir)
+        reason = "" if is_unknown else lacking(spec, reading.config.models_dir)
         if reason:
             yield place, f"{spec.name}: {reason}"
+
+
+def _is_private(directory: Path) -> bool:
+    """Return whether another user keeps the directory to itself: who plans a service may not look into the service's."""
+    try:
+        os.stat(directory / ".")
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(directory, os.R_OK | os.X_OK)
 
 
 def _of_provider(reading: Reading) -> Iterator[Complaint]:

@@ -50,7 +50,7 @@ def located_all(spec: ModelSpec, part: Part, models_dir: Path) -> list[Path]:
     if not isinstance(part.source, HuggingFaceSource):
         return [path]
     beside = [stored_in(models_dir, part.source) / file for file in part.source.data]
-    if not all(file.is_file() for file in beside):
+    if not all(os.path.isfile(file) for file in beside):
         raise ModelError(
             spec.name, f"not all of its files are on this machine yet; run `lookalike models pull {spec.name}`."
         )

@@ -102,7 +102,7 @@ def _place(name: str, source: Source, models_dir: Path) -> Path:
         return source.path
     pulled = stored_at(models_dir, source)
     # A file that was pulled is the one that the spec means; an installed release may be another.
-    if isinstance(source, PackageSource) and not pulled.is_file():
+    if isinstance(source, PackageSource) and not os.path.isfile(pulled):
         return _installed_file(name, source)
     return pulled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ class Plan:
     def shown(self) -> Iterator[str]:
         """Yield the plan, line by line, in the order in which it would be carried out."""
         yield from (f"run {command}" for command in self.first)
-        yield from (f"directory {path} (mode {mode:04o})" for path, mode in self.directories if not path.is_dir())
+        yield from (f"directory {path} (mode {mode:04o})" for path, mode in self.directories if not os.path.isdir(path))
         for writing in self.writings:
             yield from writing.shown()
         yield from (f"delete {path}" for path in self.removals)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from typing import TYPE_CHECKING
 
 from daemon import config as configuration
@@ -65,15 +66,27 @@ def _data(places: Places, config: Config, kept: list[Contents]) -> Iterator[Path
         raise ServiceError(f"nothing is deleted: {sentence}")
     for directory, others in kept:
         if not others:
-            yield from sorted(directory.iterdir())
-    if places.credentials.is_dir():
-        yield from (path for name in configuration.CREDENTIALS if (path := places.credentials / name).is_file())
-    if places.config.is_file():
+            yield from _listed(directory)
+    yield from (
+        path for path in _listed(places.credentials) if path.name in configuration.CREDENTIALS and path.is_file()
+    )
+    if os.path.isfile(places.config):
         yield places.config
 
 
+def _listed(directory: Path) -> list[Path]:
+    """Return what is in a directory, sorted; nothing where it is none. ServiceError where only another user may tell."""
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        reason = f"what is in {directory} cannot be told ({error.strerror}); say sudo before this command"
+        raise ServiceError(reason) from error
+
+
 def _configuration(places: Places) -> Config:
-    file = places.config if places.config.is_file() else None
+    file = places.config if os.path.isfile(places.config) else None
     return configuration.load(file, environment={}, watching=False)
 
 
@@ -85,8 +98,8 @@ def _contents(config: Config) -> Iterator[Contents]:
     own: dict[Path, tuple[str, ...]] = {config.data_dir: OF_THE_INDEX}
     own[config.cache_dir] = own.get(config.cache_dir, ()) + OF_THE_CACHE
     for directory, names in own.items():
-        if directory.is_dir():
-            found = sorted(path.name for path in directory.iterdir())
+        if os.path.isdir(directory):
+            found = [path.name for path in _listed(directory)]
             yield directory, [name for name in found if not any(fnmatch.fnmatchcase(name, one) for one in names)]
 
 

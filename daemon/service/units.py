@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def installed(places: Places) -> Iterator[Path]:
     names = [SERVICE, SOCKET, SLICE, f"{SOCKET}.d/{INSTALLED}"]
     names += [f"{SERVICE}.d/{name}" for name in (INSTALLED, BACK_OFF, NETWORK, GPU)]
     candidates = [*(places.units / name for name in names), *([places.accounts] if places.accounts else [])]
-    return (path for path in candidates if path.is_file())
+    return (path for path in candidates if os.path.isfile(path))
 
 
 def is_ours(path: Path) -> bool:

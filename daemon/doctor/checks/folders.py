@@ -62,12 +62,13 @@ def _away(path: Path, reason: str, user: User) -> Finding:
     if reason == NO_ANSWER:
         # Whoever looks any closer hangs as well.
         return problem(f"{path} cannot be read: {reason}", "findmnt --types nfs,nfs4,cifs,fuse.sshfs")
-    if not os.path.lexists(path):
+    is_barred = _is_barred(path)
+    if not is_barred and not os.path.lexists(path):
         return problem(
             f"{path} does not exist; mount its disk, or take it out of 'folders'",
             f"findmnt --target {shlex.quote(str(path.parent))}",
         )
-    if not path.is_dir():
+    if not is_barred and not os.path.isdir(path):
         return problem(f"{path} is not a folder; name the one that it lies in", f"ls -la {shlex.quote(str(path))}")
     barrier = _barrier(path, user)
     if barrier is not None and barrier != path:
@@ -96,6 +97,17 @@ def _barrier(path: Path, user: User) -> Path | None:
         if not _may_pass(found, user):
             return directory
     return None
+
+
+def _is_barred(path: Path) -> bool:
+    """Return whether a directory on the way keeps this user from seeing what is at `path`, if anything."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _may_pass(found: os.stat_result, user: User) -> bool:

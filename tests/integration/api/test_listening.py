@@ -272,6 +272,14 @@ def test_files_that_make_no_certificate_are_named(certificate: Certificate, tmp_
             Certificate(chain, key).check()
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_key_that_may_not_be_read_is_told_as_that(certificate: Certificate, tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0)
+    with pytest.raises(ConfigError, match="cannot be used: Permission denied"):
+        Certificate(certificate.chain, private / "key.pem").check()
+
+
 # Clients that keep the daemon busy
 
 

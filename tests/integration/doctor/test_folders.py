@@ -90,6 +90,17 @@ def test_a_folder_that_is_not_there_is_a_problem(clinic: Clinic) -> None:
     assert found.sentence == f"{gone} does not exist; mount its disk, or take it out of 'folders'"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_behind_a_directory_that_may_not_be_passed_is_not_called_absent(clinic: Clinic) -> None:
+    folder = clinic.root / "private" / "photos"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0)
+
+    found = clinic.worst("folders", folders=(folder,))
+
+    assert (found.level, f"may not pass through {folder.parent}" in found.sentence) == ("problem", True)
+
+
 def test_a_file_is_no_folder(clinic: Clinic) -> None:
     found = clinic.worst("folders", folders=(photo(clinic.folder / "a.jpg"),))
 

@@ -282,6 +282,19 @@ def test_a_daemon_that_is_well_outlives_many_watchdog_times(service: Machine) ->
     assert main_process(service) == before
 
 
+def test_who_may_not_look_into_its_directories_is_told_or_shown_the_plan(service: Machine) -> None:
+    installing = service.run("lookaliked", "install-service", "--system", "--dry-run", user="bob")
+    assert "lookaliked.service" in installing.stdout
+    leaving = service.run("lookaliked", "uninstall-service", "--system", "--dry-run", user="bob")
+    assert "delete /etc/systemd/system/lookaliked.service" in leaving.stdout
+    purging = service.run(
+        "lookaliked", "uninstall-service", "--system", "--purge", "--dry-run", user="bob", check=False
+    )
+    assert (purging.returncode, "say sudo before this command" in purging.stderr) == (1, True)
+    doctor = service.run("lookalike", "doctor", user="bob", check=False)
+    assert "Traceback" not in doctor.stdout + doctor.stderr
+
+
 def test_a_bad_configuration_is_not_tried_again_and_says_why(service: Machine) -> None:
     service.write(CONFIGURATION_FILE, CONFIGURATION + "flavour: mild\n")
     assert service.run("systemctl", "restart", SERVICE, check=False).returncode != 0

