@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
+from daemon.index.without_pandas import never_import_pandas, without_pandas
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -114,7 +116,8 @@ class Database:
 
     def __init__(self, data_dir: str) -> None:
         # It reads ENVIRONMENT when it is imported.
-        from milvus_lite import MilvusLite  # noqa: PLC0415
+        with without_pandas():
+            from milvus_lite import MilvusLite  # noqa: PLC0415
 
         self._database = MilvusLite(data_dir)
         self._directory = Path(data_dir, COLLECTIONS)
@@ -296,7 +299,8 @@ def open_database(data_dir: str) -> Database:
 def build_server(database: Any, socket_path: str) -> Any:
     """Return the gRPC server of `database`, bound to the socket and not yet started."""
     try:
-        from milvus_lite.adapter.grpc.server import DEFAULT_MAX_WORKERS, _build_server  # noqa: PLC0415
+        with without_pandas():
+            from milvus_lite.adapter.grpc.server import DEFAULT_MAX_WORKERS, _build_server  # noqa: PLC0415
     except ImportError as error:
         raise CannotServe(f"this version of milvus-lite cannot be served: {error}", EXIT_INCOMPATIBLE) from error
     server = _build_server(database, DEFAULT_MAX_WORKERS)
@@ -331,6 +335,7 @@ def main(arguments: list[str]) -> int:
     # The socket and the files are the user's alone.
     os.umask(0o077)
     os.environ.update(ENVIRONMENT)
+    never_import_pandas()
     configure_logging()
     data_dir, socket_path = arguments
     try:

@@ -16,6 +16,7 @@ import numpy as np
 
 from daemon.errors import StoreError, StoreRefused, StoreUnavailable
 from daemon.index.milvus_lite_server import EVERY_ID
+from daemon.index.without_pandas import without_pandas
 from daemon.instruments import store_call
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Vectors:
         return bool(client.get_load_state(collection, **self._call)["state"] == LoadState.Loaded)
 
     def _create(self, client: Any, collection: str, dim: int) -> None:
-        from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - 0.8 s of imports, paid once and only by the daemon
+        from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - 0.5 s of imports, paid once and only by the daemon
 
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
@@ -390,7 +391,8 @@ class Vectors:
     def _connected(self) -> Any:
         with self._connecting:
             if self._client is None:
-                from pymilvus import MilvusClient  # noqa: PLC0415
+                with without_pandas():
+                    from pymilvus import MilvusClient  # noqa: PLC0415
 
                 # pymilvus logs a traceback for each failed call, which its exception says as well.
                 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
