@@ -26,6 +26,7 @@ from daemon.sdnotify import ServiceManager
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import FrameType
 
     from rich.console import Console
     from starlette.applications import Starlette
@@ -73,6 +74,10 @@ class _Built:
     verifier: Verifier
 
 
+class _GivenUp(BaseException):
+    """A signal that ends the daemon came while models were made ready. No handler of errors on the way may take it for one."""
+
+
 class Daemon:
     """One life of the daemon: `start`, `run` until a signal, `stop`. All three on the main thread.
 
@@ -91,6 +96,7 @@ class Daemon:
         self._reporter = Reporter(console)
         self._manager = ServiceManager()
         self._done_before = 0
+        self._gives_up = False
         self._turns = Turns()
         self._reloading = threading.Lock()
         # Of the reloads that signals ask for: one that is under way, and one that will read what has changed since it began.
@@ -116,17 +122,21 @@ class Daemon:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # nohup asks that the end of the terminal be ignored, and a script's `&` asks the same of Ctrl-C.
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-                # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
-                signal.signal(number, lambda received, _: self._signals.put(received))
+                signal.signal(number, self._receive)
         self._take_passed_socket()
         self._take_data_dir()
         # They get ready while the models are loaded.
         self._start_decoders(settings)
         self._manager.status("starting: making the models ready", at_once=True)
-        models = _prepare(settings, self._catalogue)
-        if self._is_to_end():
+        try:
+            self._gives_up = True
+            if self._is_to_end():
+                return
+            models = _prepare(settings, self._catalogue)
+            live = _load(models, settings)
+            self._gives_up = False
+        except _GivenUp:
             return
-        live = _load(models, settings)
         if self._is_to_end():
             return
         self._manager.status("starting: opening the stores", at_once=True)
@@ -145,12 +155,23 @@ class Daemon:
             log.info("watching %s", folder.path, extra={"path": str(folder.path)})
         self._manager.ready()
 
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        """Take note of a signal; where the models are still made ready, which may take minutes, leave that at once."""
+        # Event.set() in a handler can deadlock with the wait it interrupts; SimpleQueue.put() cannot.
+        self._signals.put(number)
+        if self._gives_up and self._ends(number):
+            self._gives_up = False
+            raise _GivenUp
+
+    def _ends(self, number: int) -> bool:
+        return number != signal.SIGHUP or not self._is_service
+
     def _is_to_end(self) -> bool:
         """Whether a signal that ends the daemon waits to be handled."""
         waiting = [self._signals.get() for _ in range(self._signals.qsize())]
         for number in waiting:
             self._signals.put(number)
-        return any(number != signal.SIGHUP or not self._is_service for number in waiting)
+        return any(map(self._ends, waiting))
 
     def run(self, *, once: bool) -> None:
         """Wait for a signal, look after the services, and show progress; with `once`, return when the index is up to date."""

@@ -89,6 +89,16 @@ def launched(lookalike: Any) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
             process.wait()
 
 
+def test_a_signal_while_models_are_made_ready_gives_them_up(lookalike: Any, launched: Any, wait_for: Wait) -> None:
+    lookalike.cache = lookalike.root / "cache"
+    process = launched(lookalike.folder)
+    wait_for((lookalike.data_dir / "lock").exists)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert list(lookalike.cache.rglob("manifest.json")) == []
+    assert "Traceback" not in lookalike.said()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["", "valkey is ready", "milvus is ready", "answers at"])
 def test_a_signal_while_it_starts_ends_it_in_order(
