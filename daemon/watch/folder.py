@@ -12,7 +12,7 @@ from daemon.watch.brake import held_by
 from daemon.watch.mounts import is_remote, root_of, volume_of, volumes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from daemon.changes import Hold, Remembered
     from daemon.watch.observer import FolderWatch
@@ -85,10 +85,27 @@ class FolderView:
 
 
 def view_of(view: FolderView, holds: tuple[Hold, ...]) -> FolderView:
-    """Return the view with these holds instead of those it has."""
+    """Return the view with these holds instead of those it has, and the state that they mean where the folder is there."""
     away = held_by(hold for hold in holds if hold.volume)
     approved = held_by(hold for hold in holds if hold.decision == "approved")
-    return replace(view, holds=holds, held=held_by(holds), away=away, approved=approved)
+    state, note = view.state, view.note
+    if holds and not view.absent:
+        state, note = about(holds)
+    elif state in ("held", "kept"):
+        state, note = "watching", ""
+    return replace(view, holds=holds, held=held_by(holds), away=away, approved=approved, state=state, note=note)
+
+
+def about(holds: Sequence[Hold]) -> tuple[str, str]:
+    """Return the state of a folder with these holds, and a note that says why and what to do."""
+    reasons = "; ".join(hold.reason for hold in holds)
+    if all(hold.decision == "approved" for hold in holds):
+        return "held", f"{reasons}; their deletion was approved and is under way"
+    if all(hold.decision for hold in holds):
+        return "kept", f"{reasons}; they are kept in the index until they are back"
+    return "held", (
+        f"{reasons}; they are kept in the index until they are back, or until you decide: lookalike deletions list"
+    )
 
 
 @dataclass(slots=True)
@@ -106,6 +123,8 @@ class WatchedFolder:
     view: FolderView = field(default_factory=FolderView)
     polled_because: str = ""
     """Why there are no events, a sentence; empty when polling was asked for."""
+    told: tuple[str, str] = ("starting", "")
+    """State and note as the log last had them."""
     notes: tuple[str, ...] = ()
     """Sentences on how well the folder can be watched, from the last walk of all of it."""
     remembered: Remembered | None = None

@@ -240,8 +240,8 @@ class Recording:
     """The files below a folder, in byte order."""
     failures: Callable[[], dict[str, str]]
     """Every path that failed -> the state of its file then, as daemon.changes.signature() describes it."""
-    copies: Callable[[list[str]], Mapping[str, Collection[str]]] = lambda _: {}
-    """Files of the index -> the other files that hold the same photo."""
+    copies: Callable[[list[str]], Mapping[str, Collection[str]]]
+    """Those of the paths that a file of the index has -> the other files that hold the same photo."""
 
 
 @dataclass(slots=True)

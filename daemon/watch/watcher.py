@@ -30,6 +30,7 @@ from daemon.watch.folder import (
     ABSENT,
     Pass,
     WatchedFolder,
+    about,
     more_watches,
     polled_part,
     refusal,
@@ -480,15 +481,15 @@ class Watcher:
                 self._write(folder, self._recall(folder))
 
     def _say(self, folder: WatchedFolder, state: str, note: str, last: Pass | None = None) -> None:
-        before = folder.view
-        if (before.state, before.note) != (state, note) and note:
+        before, folder.told = folder.told, (state, note)
+        if before != (state, note) and note:
             log.warning("%s: %s", folder.path, note, extra={"path": folder.path})
-        elif state == "watching" and before.state in ("held", "kept", *ABSENT):
+        elif state == "watching" and before[0] in ("held", "kept", *ABSENT):
             log.info(
                 "%s: the folder is complete again; nothing is held any more", folder.path, extra={"path": folder.path}
             )
-        since = time.time() if before.state != state else before.since
-        folder.view = replace(before, state=state, note=note, since=since, last=last or before.last)
+        since = time.time() if before[0] != state else folder.view.since
+        folder.view = replace(folder.view, state=state, note=note, since=since, last=last or folder.view.last)
 
     def _reconcile(self, request: Request) -> Request | None:
         """Compare a directory with the index; returns the request that has to be served in its place, if one has."""
@@ -607,10 +608,20 @@ class Watcher:
         )
         undecided = (hold for hold in judge(facts, self._brake).holds if not (hold.volume or hold.decision))
         at_stake = held_by(undecided)
+        # The walk may have begun before they left the index.
+        facts = replace(facts, missing=facts.missing - self._unrecorded(at_stake - folder.view.held))
+        at_stake &= facts.missing
         if folder.last is not None and not folder.last.added:
             # No file has been added that a held one might have become.
             at_stake -= folder.view.held
         return replace(facts, elsewhere=self._elsewhere(sorted(at_stake), facts.missing))
+
+    def _unrecorded(self, paths: frozenset[str]) -> frozenset[str]:
+        """Return those of the paths that no file of the index has."""
+        wanted, recorded = sorted(paths), set[str]()
+        for start in range(0, len(wanted), CHUNK):
+            recorded.update(self._recording.copies(wanted[start : start + CHUNK]))
+        return paths - recorded
 
     def _elsewhere(self, paths: list[str], missing: frozenset[str]) -> frozenset[str]:
         """Return those of the missing files whose photo is in another watched file that is there."""
@@ -633,8 +644,9 @@ class Watcher:
         self._delete(judgement, found)
         unjudged = [path for path in _drained(self._unjudged) if folder.contains(path)]
         self._pending.put_all(unjudged, Hint.GONE)
-        # A file that came back after the walk had passed its place is not missing. Later arrivals are noticed by the pipeline.
-        self._drop(frozenset(path for path in new if self.disk.is_there(path)))
+        # A file that came back after the walk had passed its place is not missing, and one that has left the index is nobody's to
+        # decide about. The pipeline tells of all that happens from now on.
+        self._drop(frozenset(path for path in new if self.disk.is_there(path)) | self._unrecorded(frozenset(new)))
 
     def _delete(self, judgement: Judgement, found: Comparison) -> None:
         self._pending.put_all([*judgement.deleted, *found.mended], Hint.GONE)
@@ -678,21 +690,9 @@ class Watcher:
         if view.absent and last is None:
             return
         if view.holds:
-            self._say(folder, *_about(view.holds), last)
+            self._say(folder, *about(view.holds), last)
         elif last or view.last:
             self._say(folder, "watching", "; ".join(filter(None, (folder.polled_because, *folder.notes))), last)
-
-
-def _about(holds: Sequence[Hold]) -> tuple[str, str]:
-    """Return the state of a folder with these holds, and a note that says why and what to do."""
-    reasons = "; ".join(hold.reason for hold in holds)
-    if all(hold.decision == "approved" for hold in holds):
-        return "held", f"{reasons}; their deletion was approved and is under way"
-    if all(hold.decision for hold in holds):
-        return "kept", f"{reasons}; they are kept in the index until they are back"
-    return "held", (
-        f"{reasons}; they are kept in the index until they are back, or until you decide: lookalike deletions list"
-    )
 
 
 def _drained(paths: collections.deque[str]) -> Iterator[str]:

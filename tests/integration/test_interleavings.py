@@ -222,7 +222,11 @@ class Play:
             [(str(self.folder), "poll")],
             Filters([".*"], [".png"]),
             self.pending,
-            Recording(below=self.index.mappings.stream, failures=self.index.mappings.failure_signatures),
+            Recording(
+                below=self.index.mappings.stream,
+                failures=self.index.mappings.failure_signatures,
+                copies=self.index.copies,
+            ),
             Memory(),
             brake=Brake(ratio=1.0, count=10**6),
             rescan_seconds=1e9,

@@ -86,7 +86,11 @@ class Library:
             [(str(folder), "events") for folder in self.folders],
             FILTERS,
             self.pending,
-            Recording(below=self.index.mappings.stream, failures=self.index.mappings.failure_signatures),
+            Recording(
+                below=self.index.mappings.stream,
+                failures=self.index.mappings.failure_signatures,
+                copies=self.index.copies,
+            ),
             self.index.mappings,
             brake=Brake(ratio=0.2, count=3),
             rescan_seconds=3600.0,

@@ -92,7 +92,7 @@ class Scene:
         self.recording = Recording(
             below=self.below,
             failures=lambda: dict(self.failures),
-            copies=lambda paths: {path: self.copies[path] for path in paths if path in self.copies},
+            copies=lambda paths: {path: self.copies.get(path, []) for path in paths if os.fsencode(path) in self.index},
         )
         self.memory = Memory()
         self.copies: dict[str, list[str]] = {}

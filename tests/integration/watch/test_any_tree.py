@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.watch.filters import Filters
-from daemon.watch.reconcile import OPEN, Recording, Walk, compare
+from daemon.watch.reconcile import OPEN, Walk, compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def test_what_is_deeper_than_the_system_takes_paths_is_a_note_and_costs_nothing_
     before = dict(scene.index)
     scene.record("/".join(["n" * 255] * 40) + "/a.jpg")
     walk = Walk(str(scene.folder), FILTERS)
-    assert compare(walk, Recording(below=scene.below, failures=dict), queue=lambda _: None).missing == []
+    assert compare(walk, scene.recording, queue=lambda _: None).missing == []
     scene.index = before
     subprocess.run(["rm", "-rf", scene.folder / ("n" * 255)], check=True)
     scene.watcher.rescan_all("the test asks")

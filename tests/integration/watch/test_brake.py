@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from daemon.watch.brake import Brake
 from daemon.watch.mounts import volumes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from daemon.watch.folder import WatchedFolder
@@ -577,6 +579,29 @@ def test_an_approval_stands_and_whoever_decides_after_it_is_told_so(scene: Any) 
     with pytest.raises(QueryError, match="was approved before"):
         scene.watcher.reject(folder)
     assert {hold.decision for hold in scene.memory.recall(folder.path).holds} == {"approved"}
+
+
+def test_what_leaves_the_index_while_a_walk_is_under_way_is_not_held(scene: Any) -> None:
+    scene.write("there.jpg")
+    scene.index_all()
+    scene.record(*NAMES)
+    below = scene.below
+
+    def leaving(folder: str) -> Iterator[tuple[bytes, str]]:
+        yield from below(folder)
+        for name in NAMES:
+            scene.index.pop(os.fsencode(scene.folder / name), None)
+
+    scene.recording = replace(scene.recording, below=leaving)
+    folder = scene.start()
+    asked = set()
+
+    def has_walked() -> object:
+        asked.add(folder.asks)
+        return folder.last
+
+    scene.until(has_walked)
+    assert (asked, folder.state, folder.held) == ({False}, "watching", 0)
 
 
 def test_a_missing_folder_that_was_approved_is_not_kept_after_it(scene: Any) -> None:

@@ -123,7 +123,7 @@ class Parts:
 
     def show(self, *, holds: tuple[Hold, ...] = (), **view: Any) -> None:
         """Have the folder look like this."""
-        self.folder.view = view_of(replace(self.folder.view, **view), holds)
+        self.folder.view = replace(view_of(self.folder.view, holds), **view)
 
 
 class _Pending(list[str]):
