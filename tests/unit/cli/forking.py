@@ -6,6 +6,7 @@ with the three standard streams. For each it forks, and answers with the identif
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -107,7 +108,13 @@ def _serve(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    # What commands import when they are called is there already.
+    import cli.connection  # noqa: F401 - to be there
+    import daemon.catalogue.described  # noqa: F401 - as above
     from cli.main import main
 
+    # A collection in a copy would write to every object, and so copy every page.
+    gc.collect()
+    gc.freeze()
     _serve(socket.socket(fileno=os.dup(0)))
     main()
