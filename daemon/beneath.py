@@ -102,7 +102,8 @@ def listing_in(place: int, name: bytes) -> int:
 def directories(folder: str, path: str) -> Iterator[tuple[int, str]]:
     """Yield each directory from `folder` down to `path` with a descriptor that is open for as long as it is dealt with.
 
-    It ends before the first name that is no directory, or that the daemon may not enter. The name of that one comes with the descriptor of the one above it.
+    The name is empty, but where the next one is no directory, or none that the daemon may enter: then that name comes with the
+    descriptor of the directory above it, once more and at the end.
     """
     names = [name for name in os.fsdecode(_relative(os.fsencode(folder), os.fsencode(path))).split("/") if name]
     try:
@@ -110,14 +111,16 @@ def directories(folder: str, path: str) -> Iterator[tuple[int, str]]:
     except OSError:
         return
     try:
+        yield place, ""
         for name in names:
-            yield place, name
-            below = os.open(name, _PLACE | os.O_NOFOLLOW, dir_fd=place)
+            try:
+                below = os.open(name, _PLACE | os.O_NOFOLLOW, dir_fd=place)
+            except OSError:
+                yield place, name
+                return
             os.close(place)
             place = below
-        yield place, ""
-    except OSError:
-        return
+            yield place, ""
     finally:
         os.close(place)
 

@@ -5,6 +5,7 @@ The only module that constructs; classes elsewhere take plain values.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -153,6 +154,9 @@ class Daemon:
         )
         for folder in settings.folders:
             log.info("watching %s", folder.path, extra={"path": str(folder.path)})
+        # What is there now stays: no collection needs to look at modules and models again.
+        gc.collect()
+        gc.freeze()
         self._manager.ready()
 
     def _receive(self, number: int, _: FrameType | None) -> None:
@@ -432,7 +436,12 @@ class Daemon:
             [(str(folder.path), folder.watch) for folder in settings.folders],
             filters,
             pending,
-            Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures, copies=index.copies),
+            Recording(
+                below=index.mappings.stream,
+                failures=index.mappings.failure_signatures,
+                recorded=index.recorded,
+                copies=index.copies,
+            ),
             index.mappings,
             brake=Brake(settings.watch.max_delete_ratio, settings.watch.max_delete_count),
             rescan_seconds=settings.watch.rescan_seconds,

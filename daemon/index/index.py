@@ -206,11 +206,18 @@ class Index:
             for _, paths in self.mappings.photos(photos[start : start + BACKLOG_PAGE]):
                 yield from paths
 
-    def copies(self, paths: Sequence[str]) -> dict[str, list[str]]:
-        """Return, by each of the paths that holds a photo, the other paths that hold the same one."""
-        records = {path: record for path, record in zip(paths, self.mappings.files(paths), strict=True) if record}
-        states = self.mappings.photos([record.photo for record in records.values()])
-        return {path: [copy for copy in held if copy != path] for path, (_, held) in zip(records, states, strict=True)}
+    def recorded(self, paths: Sequence[str]) -> set[str]:
+        """Return those of the paths that hold a photo."""
+        return {path for path, record in zip(paths, self.mappings.files(paths), strict=True) if record}
+
+    def copies(self, paths: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+        """Return, for each photo that some of the paths hold, those paths and every path that holds it."""
+        by_photo: dict[int, list[str]] = {}
+        for path, record in zip(paths, self.mappings.files(paths), strict=True):
+            if record:
+                by_photo.setdefault(record.photo, []).append(path)
+        states = self.mappings.photos(list(by_photo))
+        return [(some, held) for some, (_, held) in zip(by_photo.values(), states, strict=True)]
 
     def held_by(self, photos: Sequence[int], counts: Callable[[str], bool]) -> set[int]:
         """Return those of the photos that a file holds whose path `counts`."""

@@ -17,7 +17,7 @@ from daemon.watch.filters import NO_MEDIA
 from daemon.watch.mounts import volume_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from daemon.watch.filters import Filters
     from daemon.watch.skipped import Skipped
@@ -240,8 +240,10 @@ class Recording:
     """The files below a folder, in byte order."""
     failures: Callable[[], dict[str, str]]
     """Every path that failed -> the state of its file then, as daemon.changes.signature() describes it."""
-    copies: Callable[[list[str]], Mapping[str, Collection[str]]]
-    """Those of the paths that a file of the index has -> the other files that hold the same photo."""
+    recorded: Callable[[list[str]], Collection[str]]
+    """Those of the paths that a file of the index has."""
+    copies: Callable[[list[str]], Iterable[tuple[list[str], list[str]]]] = lambda _: ()
+    """For each photo that some of the paths hold: those paths, and every path that holds it."""
 
 
 @dataclass(slots=True)

@@ -231,10 +231,10 @@ class Watcher:
     def _barrier(self, folder: str, relative: str) -> Literal["", "marker", "link"]:
         """Return why no walk comes through a directory: a marker in it or above it, or a symbolic link; empty where one does."""
         for place, name in beneath.directories(folder, os.path.join(folder, relative)):
+            if name:
+                return "link" if _is_in(place, name, stat.S_ISLNK) else ""
             if _is_in(place, NO_MEDIA):
                 return "marker"
-            if name and _is_in(place, name, stat.S_ISLNK):
-                return "link"
         return ""
 
     def is_reachable(self, path: str) -> bool:
@@ -620,7 +620,7 @@ class Watcher:
         """Return those of the paths that no file of the index has."""
         wanted, recorded = sorted(paths), set[str]()
         for start in range(0, len(wanted), CHUNK):
-            recorded.update(self._recording.copies(wanted[start : start + CHUNK]))
+            recorded.update(self._recording.recorded(wanted[start : start + CHUNK]))
         return paths - recorded
 
     def _elsewhere(self, paths: list[str], missing: frozenset[str]) -> frozenset[str]:
@@ -628,8 +628,9 @@ class Watcher:
         return frozenset(
             path
             for start in range(0, len(paths), CHUNK)
-            for path, copies in self._recording.copies(paths[start : start + CHUNK]).items()
-            if any(copy not in missing and self.admits(copy) and self.disk.is_there(copy) for copy in copies)
+            for some, holders in self._recording.copies(paths[start : start + CHUNK])
+            if any(path not in missing and self.admits(path) and self.disk.is_there(path) for path in holders)
+            for path in some
         )
 
     def _settle(self, folder: WatchedFolder, judgement: Judgement, seen: Survey, found: Comparison) -> None:

@@ -68,7 +68,7 @@ class Life:
             [(str(folder), "events")],
             FILTERS,
             self.pending,
-            Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures, copies=index.copies),
+            Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures, recorded=index.recorded),
             index.mappings,
             brake=Brake(ratio=0.2, count=20),
             rescan_seconds=3600.0,

@@ -129,7 +129,7 @@ class Territory:
 
         found = compare(
             Walk(str(self.folder), Filters([], [".png"])),
-            Recording(below=below, failures=mappings.failure_signatures, copies=self.index.copies),
+            Recording(below=below, failures=mappings.failure_signatures, recorded=self.index.recorded),
             queue=lambda paths: self.pending.put_all(paths, Hint.FOUND),
         )
         self.pending.put_all(found.missing + found.mended, Hint.GONE)

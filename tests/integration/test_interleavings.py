@@ -225,7 +225,7 @@ class Play:
             Recording(
                 below=self.index.mappings.stream,
                 failures=self.index.mappings.failure_signatures,
-                copies=self.index.copies,
+                recorded=self.index.recorded,
             ),
             Memory(),
             brake=Brake(ratio=1.0, count=10**6),

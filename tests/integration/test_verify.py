@@ -775,7 +775,7 @@ def watched(folder: Path, index: Index, models: Any) -> Iterator[Library]:
         [(str(folder), "events")],
         FILTERS,
         pending,
-        Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures, copies=index.copies),
+        Recording(below=index.mappings.stream, failures=index.mappings.failure_signatures, recorded=index.recorded),
         index.mappings,
         brake=Brake(0.2, 100),
         rescan_seconds=1e6,

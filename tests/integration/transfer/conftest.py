@@ -89,7 +89,7 @@ class Library:
             Recording(
                 below=self.index.mappings.stream,
                 failures=self.index.mappings.failure_signatures,
-                copies=self.index.copies,
+                recorded=self.index.recorded,
             ),
             self.index.mappings,
             brake=Brake(ratio=0.2, count=3),

@@ -92,7 +92,8 @@ class Scene:
         self.recording = Recording(
             below=self.below,
             failures=lambda: dict(self.failures),
-            copies=lambda paths: {path: self.copies.get(path, []) for path in paths if os.fsencode(path) in self.index},
+            recorded=lambda paths: [path for path in paths if os.fsencode(path) in self.index],
+            copies=lambda paths: [([path], [path, *self.copies[path]]) for path in paths if path in self.copies],
         )
         self.memory = Memory()
         self.copies: dict[str, list[str]] = {}

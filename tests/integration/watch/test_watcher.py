@@ -539,7 +539,7 @@ def test_a_walk_waits_for_a_store_that_is_away(scene: Any, monkeypatch: pytest.M
         recorded: Iterator[tuple[bytes, str]] = scene.below(folder)
         return recorded
 
-    scene.recording = Recording(below=below, failures=dict, copies=scene.recording.copies)
+    scene.recording = Recording(below=below, failures=dict, recorded=scene.recording.recorded)
     scene.start()
     scene.settle()
     assert len(calls) == 4
@@ -549,7 +549,7 @@ def test_what_ends_the_reconciling_thread_is_raised_by_check(scene: Any) -> None
     def below(_: str) -> Iterator[tuple[bytes, str]]:
         raise StoreRefused("Redis", "unix:///x", "refuses")
 
-    scene.recording = Recording(below=below, failures=dict, copies=scene.recording.copies)
+    scene.recording = Recording(below=below, failures=dict, recorded=scene.recording.recorded)
     scene.start()
 
     def dead() -> bool:

@@ -33,9 +33,9 @@ def walked(root: Path) -> list[bytes]:
     return [path.removeprefix(top) for path, _ in Walk(str(root), FILTERS)]
 
 
-def none(_: object) -> dict[str, tuple[str, ...]]:
-    """A comparison asks for no copies."""
-    return {}
+def none(_: object) -> list[str]:
+    """A comparison does not ask again what is recorded."""
+    return []
 
 
 def compared(
@@ -43,7 +43,7 @@ def compared(
 ) -> tuple[Comparison, set[str], Walk]:
     walk, queued = Walk(str(root), FILTERS), set[str]()
     recording = Recording(
-        below=lambda _: iter(sorted(recorded.items())), failures=lambda: dict(failures or {}), copies=none
+        below=lambda _: iter(sorted(recorded.items())), failures=lambda: dict(failures or {}), recorded=none
     )
     found = compare(walk, recording, queue=queued.update)
     return found, {os.path.relpath(path, root) for path in queued}, walk
@@ -99,7 +99,7 @@ def test_a_stopped_walk_ends_and_misses_nothing(tmp_path: Path) -> None:
     recorded = as_recorded(tmp_path) | {os.fsencode(tmp_path / "d.jpg"): "1 2 3"}
     asked = iter([False, False, True, True, True, True])
     walk = Walk(str(tmp_path), FILTERS, lambda: next(asked))
-    recording = Recording(below=lambda _: iter(sorted(recorded.items())), failures=dict, copies=none)
+    recording = Recording(below=lambda _: iter(sorted(recorded.items())), failures=dict, recorded=none)
     found = compare(walk, recording, queue=lambda _: None)
     assert (walk.files, found.missing, found.mended) == (2, [], [])
 
@@ -122,7 +122,7 @@ def test_what_is_queued_comes_in_chunks_and_in_order(tmp_path: Path) -> None:
     chunks: list[list[str]] = []
     compare(
         Walk(str(tmp_path), FILTERS),
-        Recording(below=lambda _: iter(()), failures=dict, copies=none),
+        Recording(below=lambda _: iter(()), failures=dict, recorded=none),
         queue=chunks.append,
     )
     assert [len(chunk) for chunk in chunks] == [CHUNK, 1]
@@ -134,7 +134,9 @@ def test_with_nothing_to_queue_nobody_is_asked_for_room(tmp_path: Path) -> None:
     def queue(_: list[str]) -> None:
         pytest.fail("nothing differs")
 
-    compare(Walk(str(tmp_path), FILTERS), Recording(below=lambda _: iter(()), failures=dict, copies=none), queue=queue)
+    compare(
+        Walk(str(tmp_path), FILTERS), Recording(below=lambda _: iter(()), failures=dict, recorded=none), queue=queue
+    )
 
 
 def test_nothing_differs_when_all_is_recorded(tmp_path: Path) -> None:
@@ -257,7 +259,7 @@ def test_a_disk_is_not_judged_by_what_is_excluded(tmp_path: Path) -> None:
     recording = Recording(
         below=lambda _: iter(sorted((os.fsencode(tmp_path / name), "1 2 3") for name in names)),
         failures=dict,
-        copies=none,
+        recorded=none,
     )
     mounts = {str(tmp_path), str(tmp_path / "disk")}
     found = compare(Walk(str(tmp_path), FILTERS), recording, queue=lambda _: None, mounts=mounts)
