@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import io
 import re
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import pillow_heif
 from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
 
+from daemon.encode import containers, fits, psd, tiff
 from daemon.encode.colours import to_rgb
+from daemon.encode.unread import Unread
 from daemon.errors import PhotoError
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ _TRANSPOSE = {
 }
 OUT_OF_MEMORY = "decoding the image takes more memory than limits.decode_memory_mebibytes allows, or than is free."
 
+_NO_PIXELS = "the image has no pixels; export it again."
+
 _SIDES_SWAPPED = frozenset({5, 6, 7, 8})
 
 # Embedded previews may show what an editor has since changed; one thread a photo, because photos are loaded in parallel.
@@ -50,7 +55,7 @@ pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # All plugins are known before the first thread decodes: Pillow would import them at the first unknown photo.
 Image.init()
-# decode() has the only limit of pixels. Pillow's own limit would also refuse a crop of a photo that decode() has accepted.
+# decode() sets the only limit of pixels. Pillow's own limit would also refuse a crop of a photo that decode() has accepted.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow only warns up to twice its pixel limit, and says on stderr what it thinks of sloppy metadata.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -113,6 +118,8 @@ def decode(data: Bytes, path: str, *, min_side: int, max_pixels: int) -> Decoded
         return _decode(data, path, min_side, max_pixels)
     except PhotoError:
         raise
+    except Unread as error:
+        raise PhotoError(path, f"the file is {error}, which is not read; export it again.", "not_an_image") from error
     # Pillow's plugins raise whatever damaged bytes lead them to, and its own documentation names no base of it.
     except Exception as error:
         raise PhotoError(path, *_reason(error, data)) from error
@@ -140,16 +147,87 @@ def needs_a_thread(data: Bytes) -> bool:
 
 
 def _decode(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:
+    if psd.is_psd(data):
+        _check_pixels(path, psd.sides(data), max_pixels)
+        return _shown(psd.read(data), "PSD")
+    if fits.is_fits(data):
+        _check_pixels(path, fits.sides(data), max_pixels)
+        return _shown(fits.read(data), "FITS")
+    page = tiff.picture_page(data) if tiff.is_tiff(data) else None
+    if page:
+        if tiff.is_odd(page):
+            _check_pixels(path, tiff.size(page), max_pixels)
+            return _shown(tiff.read(page), "TIFF", tiff.orientation(page), _taken_at(data))
+        data = tiff.plain(page)
+    try:
+        return _decode_with_pillow(data, path, min_side, max_pixels)
+    except (PhotoError, MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise
+    # Pillow raises as much for damaged metadata as for damaged pixels.
+    except Exception as error:
+        for bare in containers.with_less_metadata(data):
+            # The first error speaks of the whole file, so a later one is dropped.
+            with contextlib.suppress(OSError, ValueError, SyntaxError, KeyError, IndexError, struct.error):
+                return _decode_with_pillow(bare, path, min_side, max_pixels)
+        name = containers.described(data)
+        if not name and page and isinstance(error, UnidentifiedImageError):
+            name = tiff.described(page)
+        if name:
+            raise Unread(name) from error
+        raise
+
+
+def _decode_with_pillow(data: bytes, path: str, min_side: int, max_pixels: int) -> Decoded:
     image = Image.open(io.BytesIO(data), formats=_formats(path))
-    if image.width * image.height > max_pixels:
-        raise PhotoError(path, *_too_large(image.width * image.height))
+    _check_pixels(path, image.size, max_pixels)
     size = _load(image, min_side)
+    if image.format in ("AVIF", "WEBP"):
+        # The container says how its picture is turned, or EXIF does. Pillow would believe XMP where neither speaks.
+        image.info.pop("xmp", None)
     orientation, taken_at = _read_exif(image)
-    shown = to_rgb(image)
+    stored: Image.Image = image
+    crop = containers.avif_crop(data, size) if image.format == "AVIF" else None
+    if crop:
+        stored = image.crop(crop)
+        size = stored.size
+    if _has_no_alpha(image, data):
+        stored = stored.convert("RGB")
+    return _shown(stored, _format(image), orientation, taken_at, size)
+
+
+def _shown(
+    stored: Image.Image, name: str, orientation: int = 1, taken_at: str = "", size: tuple[int, int] | None = None
+) -> Decoded:
+    """Return stored pixels as they are shown; `size` is what they have without reduction."""
+    shown = to_rgb(stored)
     if orientation in _TRANSPOSE:
         shown = shown.transpose(_TRANSPOSE[orientation])
+    size = size or stored.size
     width, height = reversed(size) if orientation in _SIDES_SWAPPED else size
-    return Decoded(shown, width, height, _format(image), taken_at)
+    return Decoded(shown, width, height, name, taken_at)
+
+
+def _has_no_alpha(image: Image.Image, data: bytes) -> bool:
+    """Whether the fourth channel of a TGA or BMP is no alpha: the TGA declares no bits of it, or it is zero everywhere."""
+    if image.format not in ("TGA", "BMP", "DIB") or image.mode not in ("RGBA", "LA"):
+        return False
+    # Truevision TGA 2.0, field 5.6: the low four bits.
+    is_undeclared = image.format == "TGA" and not data[17] & 15
+    return is_undeclared or image.getchannel("A").getextrema()[1] == 0
+
+
+def _taken_at(data: bytes) -> str:
+    with contextlib.suppress(Exception):
+        return _read_exif(Image.open(io.BytesIO(data), formats=("TIFF",)))[1]
+    return ""
+
+
+def _check_pixels(path: str, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a photo by its header, before anything is decoded."""
+    if 0 in size:
+        raise PhotoError(path, _NO_PIXELS, "damaged")
+    if size[0] * size[1] > max_pixels:
+        raise PhotoError(path, *_too_large(size[0] * size[1]))
 
 
 def _formats(path: str) -> tuple[str, ...]:
@@ -202,12 +280,12 @@ def _reason(error: Exception, data: bytes) -> tuple[str, FailureKind]:
         return _too_large(int(pixels[1]) if pixels else None)
     if isinstance(error, UnidentifiedImageError):
         if _is_empty(data):
-            return "the image has no pixels; export it again.", "damaged"
+            return _NO_PIXELS, "damaged"
         kind = "text" if b"\0" not in data[:512] and data[:512].isascii() else "damaged, or of a kind that is not read"
         return f"the file is not an image: it is {kind}.", "not_an_image"
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY, "too_large"
-    if "truncated" in text.lower() or isinstance(error, EOFError):
+    if "truncated" in text.lower() or isinstance(error, EOFError | struct.error):
         return "the image is cut short; it is tried again when the file changes.", "damaged"
     return f"the image is damaged, or uses what its decoder does not know ({text or type(error).__name__}).", "damaged"
 

@@ -129,8 +129,11 @@ def rehearse() -> None:
             exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:01 00:00:00"
             image.save(file, name, **({"exif": exif} if name == "JPEG" else {}))
             decode(file.getvalue(), f"a.{name.lower()}", min_side=8, max_pixels=256)
-    with contextlib.suppress(PhotoError):
-        decode(b"\0" * 64, "a.tga", min_side=8, max_pixels=256)
+    # Noise by the name of a TGA, and a PSD of one gray pixel, which Pillow does not read.
+    psd = b"8BPS\0\1" + b"\0" * 6 + b"\0\1\0\0\0\1\0\0\0\1\0\x08\0\1" + b"\0" * 12 + b"\0\0\x80"
+    for name, data in (("a.tga", b"\0" * 64), ("a.psd", psd)):
+        with contextlib.suppress(PhotoError):
+            decode(data, name, min_side=8, max_pixels=256)
 
 
 def serve(connection: socket.socket) -> bool:

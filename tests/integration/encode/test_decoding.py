@@ -9,11 +9,13 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -220,6 +222,49 @@ def test_what_pillow_learns_late_or_names_oddly_is_decoded_too(name: str) -> Non
     else:
         data = b"P7 332\n#IMGINFO:40x30\n#END_OF_COMMENTS\n40 30 255\n" + bytes(1200)
     expected = decode(data, name, min_side=8, max_pixels=10**8)
+    with pool() as decoders:
+        found = decoders.decode(data, name, min_side=8)
+    assert (found.image.tobytes(), found.format) == (expected.image.tobytes(), expected.format)
+
+
+def odd(name: str) -> bytes:
+    """Return a small file of a variant that Pillow does not decode rightly."""
+    pixels = bytes(range(0, 240, 2)) * 2
+    if name == "planar.tif":
+        tags = [(256, 10), (257, 4), (258, 16), (259, 1), (262, 2), (277, 3), (278, 4), (284, 2)]
+        entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags[:5])
+        # Three planes of 80 bytes each.
+        entries += struct.pack("<HHII", 273, 4, 3, 8 + 240) + b"".join(
+            struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags[5:7]
+        )
+        entries += struct.pack("<HHII", 279, 4, 3, 8 + 252) + struct.pack("<HHII", 284, 3, 1, 2)
+        places = struct.pack("<6I", 8, 88, 168, 80, 80, 80)
+        directory = struct.pack("<H", 10) + entries + b"\0" * 4
+        return b"II*\0" + struct.pack("<I", 272) + pixels + places + directory
+    if name == "deep.psd":
+        head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 4, 10, 16, 3)
+        return head + b"\0" * 14 + pixels
+    if name == "a.fits":
+        cards = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": 10, "NAXIS2": 4, "BZERO": 32768}
+        text = "".join(f"{key:8}= {value!s:>20}".ljust(80) for key, value in cards.items()) + "END"
+        return text.ljust(2880).encode() + pixels
+    png = picture("PNG", (10, 4))
+    body = b"profile\0\0" + zlib.compress(bytes(3_000_000))
+    return (
+        png[:33]
+        + struct.pack(">I", len(body))
+        + b"iCCP"
+        + body
+        + struct.pack(">I", zlib.crc32(b"iCCP" + body))
+        + png[33:]
+    )
+
+
+@pytest.mark.parametrize("name", ["planar.tif", "deep.psd", "a.fits", "profile.png"])
+def test_what_readers_beside_pillow_decode_is_decoded_in_confinement(name: str) -> None:
+    data = odd(name)
+    expected = decode(data, name, min_side=8, max_pixels=10**8)
+    assert expected.image.size == (10, 4)
     with pool() as decoders:
         found = decoders.decode(data, name, min_side=8)
     assert (found.image.tobytes(), found.format) == (expected.image.tobytes(), expected.format)
