@@ -1,6 +1,6 @@
 """The pictures in TIFF files that Pillow decodes to other pixels, or not at all.
 
-Pillow garbles planes of 16 bits, takes no notice of min-is-white above 8 bits or of palettes whose entries fill 8 bits of 16, and
+Pillow garbles planes of 16 bits, refuses some of 8 with alpha, takes no notice of min-is-white above 8 bits or of palettes whose entries fill 8 bits of 16, and
 decodes the first page even if it is a reduced copy. Here, a page becomes one or more plain gray pages that Pillow decodes rightly: a new
 directory behind the file says where their strips or tiles are. TIFF 6.0; BigTIFF as libtiff documents it.
 """
@@ -78,9 +78,10 @@ def picture_page(data: bytes) -> Page | None:
     """Return the first page that is no reduced copy and no mask; None where the directories are damaged, which Pillow may forgive."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
+    first: Page | None = None
     try:
         (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-        first, seen = None, set[int]()
+        seen = set[int]()
         while at and at not in seen and len(seen) < _MOST_PAGES:
             seen.add(at)
             tags, following = _directory(data, at, order, big=big)
@@ -160,7 +161,9 @@ def is_odd(page: Page) -> bool:
     if page.value(_SAMPLE_FORMAT, 1) not in (1, 3) or page.value(_COMPRESSION, 1) in (6, 7):
         return False
     if samples > 1:
-        return bits > 8 and page.value(_PLANAR, 1) == 2 and photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB, _CMYK)
+        return (
+            bits >= 8 and page.value(_PLANAR, 1) == 2 and photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB, _CMYK)
+        )
     if photometric == _INDEXED:
         return bits in (1, 2, 4, 8) and _has_short_palette(page)
     if photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO) and page.value(_SAMPLE_FORMAT, 1) == 1 and 8 < bits <= 16:
@@ -229,8 +232,7 @@ def _gray(page: Page, changes: Tags) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(_rewritten(page, wanted)), formats=("TIFF",))
     except OSError as error:
-        message = f"a TIFF of {page.value(_BITS, 1)} bits a channel, in an arrangement that is not read"
-        raise Unread(message) from error
+        raise Unread(described(page)) from error
     image.load()
     return image
 
@@ -247,7 +249,9 @@ def _plane(page: Page, number: int, samples: int) -> Tags:
 
 
 def _eight_bits(page: Page, image: Image.Image) -> np.ndarray:
-    values = np.asarray(image).astype(np.float32)
+    stored = np.asarray(image)
+    # Pillow takes 32 bits for a number with a sign.
+    values = (stored.view(np.uint32) if stored.dtype == np.int32 else stored).astype(np.float32)
     if page.value(_SAMPLE_FORMAT, 1) == 3:
         values = np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0) * 255.0
     else:

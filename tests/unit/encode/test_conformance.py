@@ -158,6 +158,24 @@ def test_a_planar_tiff_is_turned_as_any_other(orientation: int) -> None:
     assert_shows(planar, "a.tif", np.asarray(opened(chunky, "a.tif").image))
 
 
+@pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha", "unspecified"])
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("colours", ["rgb", "minisblack", "miniswhite"])
+def test_planes_with_a_further_one(alpha: str, kind: str, byteorder: str, colours: str) -> None:
+    shown = scene() if colours == "rgb" else gray()[..., None]
+    pixels = np.concatenate(
+        [255 - shown if colours == "miniswhite" else shown, np.full((HEIGHT, WIDTH, 1), 255)], axis=2
+    )
+    stored = np.moveaxis(pixels.astype(kind) * (np.iinfo(kind).max // 255), 2, 0).copy()
+    data = tiff(stored, photometric=colours, planarconfig="separate", extrasamples=[alpha], byteorder=byteorder)
+    if (kind, byteorder) == ("u4", ">"):
+        with pytest.raises(PhotoError, match="a TIFF of 32 bits a channel"):
+            opened(data, "a.tif")
+        return
+    assert_shows(data, "a.tif", scene() if colours == "rgb" else gray())
+
+
 @pytest.mark.parametrize("bigtiff", [False, True])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 def test_the_page_that_is_no_reduced_copy_is_the_picture(*, bigtiff: bool, byteorder: str) -> None:
@@ -185,6 +203,13 @@ def psd(planes: list[bytes], mode: int, bits: int, *, rle: bool = False, version
     head = struct.pack(">4sH6xHIIHH", b"8BPS", version, len(planes), HEIGHT, WIDTH, bits, mode)
     layers = struct.pack(">I" if version == 1 else ">Q", 0)
     return head + b"".join(struct.pack(">I", len(one)) + one for one in (palette, resources)) + layers + body
+
+
+@pytest.mark.parametrize("length", range(4, 100, 3))
+def test_a_tiff_whose_directory_is_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(PhotoError, match=r"cut short|not an image|damaged") as caught:
+        opened(tiff(scene())[:length], "a.tif")
+    assert "variable" not in caught.value.reason
 
 
 PSD_CASES = list(itertools.product([8, 16], [False, True], [1, 2], [0, 1, 2]))
