@@ -109,7 +109,7 @@ class Territory(Protocol):
 
     @property
     def disk(self) -> Disk: ...
-    def admits(self, path: str) -> bool: ...
+    def admits(self, path: str, seen: dict[str, bool] | None = None) -> bool: ...
     def ignores(self, path: str) -> bool: ...
     def is_reachable(self, path: str) -> bool: ...
     def is_watched(self, path: str) -> bool: ...
@@ -483,7 +483,8 @@ class Indexer:
         """Decide of each path, by the disk alone, what is to be done; nothing is handed on before all are decided."""
         for task, record in zip(tasks, self._index.mappings.files([task.path for task in tasks]), strict=True):
             task.record = record
-        decided = [(task, self._decide(task, task.record)) for task in tasks]
+        seen: dict[str, bool] = {}
+        decided = [(task, self._decide(task, task.record, seen)) for task in tasks]
         self._territory.noticed(task.path for task in tasks if task.stat is not None or task.record is None)
         self._look_at_links([task for task, decision in decided if decision is _Decision.LOAD and task.linked])
         known = [
@@ -496,16 +497,16 @@ class Indexer:
         later |= dict(self._given_up([task for task in unknown if task.hint is Hint.FOUND and task.path not in later]))
         return [later.get(task.path, decision) for task, decision in decided]
 
-    def _decide(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
+    def _decide(self, task: _Task, record: FileRecord | None, seen: dict[str, bool]) -> Change | _Decision:
         if canonical.fault(task.path):
             # An earlier version took it so from a request; the file has its entry under the path that a walk gives.
             return Remove(task.path)
         if record is not None and self._territory.ignores(task.path):
             # Whatever became of the file and its disk: answers may not find anything by that name.
             return Exclude(task.path)
-        return self._look_at_disk(task, record)
+        return self._look_at_disk(task, record, seen)
 
-    def _look_at_disk(self, task: _Task, record: FileRecord | None) -> Change | _Decision:
+    def _look_at_disk(self, task: _Task, record: FileRecord | None, seen: dict[str, bool]) -> Change | _Decision:
         try:
             found = self._disk.lstat(task.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -520,7 +521,7 @@ class Indexer:
             # Its folder was taken out of the configuration: what is known of it stays for when it is back.
             return _Decision.NOTHING
         is_photo = stat.S_ISREG(found.st_mode)
-        if not is_photo or not self._territory.admits(task.path):
+        if not is_photo or not self._territory.admits(task.path, seen):
             return Exclude(task.path) if is_photo and record is not None else Remove(task.path)
         task.stat = FileStat.of(found)
         if record is not None and record.stat.unchanged(task.stat):
@@ -823,13 +824,13 @@ class Indexer:
         now = time.monotonic()
         log.debug("%d changes are written", len(batch), extra={"duration_seconds": now - began})
         COMMIT_SECONDS.observe(now - began)
-        spoiled = False
+        spoiled, seen = False, dict[str, bool]()
         for (task, change), result in results:
             if isinstance(result, _Failed):
                 spoiled = True
                 self._record_failure(task, change, result, stop)
             else:
-                self._finish(task, change, now, done=result)
+                self._finish(task, change, now, seen, done=result)
         if spoiled:
             # The failed change may have left an intent behind, as a crash does.
             self._patiently(self._index.finish_intents, stop)
@@ -850,8 +851,8 @@ class Indexer:
         else:
             self._patiently(lambda: self._fail(task, failed, lambda failures: self._record(failures, stop)), stop)
 
-    def _finish(self, task: _Task, change: Change, now: float, *, done: bool) -> None:
-        """Report a change that has been written, and take its path out of `pending`."""
+    def _finish(self, task: _Task, change: Change, now: float, seen: dict[str, bool], *, done: bool) -> None:
+        """Report a change that has been written, and take its path out of `pending`; `seen` is for the looks after one commit."""
         with self._counting:
             self.committed += 1
         if task.hint is not Hint.FOUND:
@@ -869,7 +870,7 @@ class Indexer:
             self._pending.put(change.moved_from, Hint.GONE, since=task.since)
         self._territory.noticed([task.path])
         try:
-            hint = self._overtaken(task, change)
+            hint = self._overtaken(task, change, seen)
         # The net, as in _in_parts: the change is written, and a later walk compares it with the disk.
         except BaseException as error:  # noqa: BLE001
             if not isinstance(change, Fail):
@@ -881,7 +882,7 @@ class Indexer:
         else:
             self._pending.done(task.path)
 
-    def _overtaken(self, task: _Task, change: Change) -> Hint | None:
+    def _overtaken(self, task: _Task, change: Change, seen: dict[str, bool]) -> Hint | None:
         """Return the hint for another look if the file no longer is as the index has just recorded it, None if it still is.
 
         A walk compares the disk with the records. A walk that ran while this change was on its way has met the record of before. This
@@ -895,7 +896,7 @@ class Indexer:
         except OSError:
             # The directory cannot be read: the file counts as there.
             return None
-        is_photo = found is not None and stat.S_ISREG(found.st_mode) and self._territory.admits(task.path)
+        is_photo = found is not None and stat.S_ISREG(found.st_mode) and self._territory.admits(task.path, seen)
         if found is None or not is_photo:
             # A photo that was recorded all the while is for the walks to judge: its disk may be away.
             is_news = task.record is None or isinstance(change, Fail)

@@ -206,13 +206,21 @@ class Watcher:
         """Whether `path` lies in a watched folder."""
         return self.folder_of(path) is not None
 
-    def admits(self, path: str) -> bool:
-        """Whether a file of this path belongs in the index, by its names and by the markers and links on the disk."""
+    def admits(self, path: str, seen: dict[str, bool] | None = None) -> bool:
+        """Whether a file of this path belongs in the index, by its names and by the markers and links on the disk.
+
+        Who asks about many files in a moment keeps `seen` for that long: what was found out about their directories.
+        """
         folder = self.folder_of(path)
         if folder is None:
             return False
         relative = _relative(folder, path)
-        return self._filters.admits(relative) and not self._barrier(folder.path, os.path.dirname(relative))
+        if not self._filters.admits(relative):
+            return False
+        directory, seen = os.path.dirname(path), {} if seen is None else seen
+        if directory not in seen:
+            seen[directory] = not self._barrier(folder.path, os.path.dirname(relative))
+        return seen[directory]
 
     def ignores(self, path: str) -> bool:
         """Whether the names in the path of a watched file keep it out of the index."""

@@ -177,7 +177,7 @@ class Territory:
         self.walked = True
         self.busy = False
 
-    def admits(self, path: str) -> bool:
+    def admits(self, path: str, seen: dict[str, bool] | None = None) -> bool:  # noqa: ARG002 - as the watcher has it
         self._before("look", path)
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
 

@@ -98,7 +98,7 @@ class Ground:
     def ignores(self, path: str) -> bool:
         return not path.endswith(".png")
 
-    def admits(self, path: str) -> bool:
+    def admits(self, path: str, seen: dict[str, bool] | None = None) -> bool:  # noqa: ARG002 - as the watcher has it
         return path.startswith(f"{self.folder}/") and path.endswith(".png")
 
     def is_unverified(self, path: str) -> bool:

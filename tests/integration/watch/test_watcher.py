@@ -629,3 +629,14 @@ def test_several_folders_are_watched_apart(place: Path, scene: Any, caplog: pyte
     scene.until(lambda: scene.indexed == {"a.jpg", "../other/b.jpg"})
     assert [folder.state for folder in scene.watcher.folders] == ["watching", "watching", "missing"]
     assert caplog.text.count("does not exist") == 1
+
+
+def test_files_of_one_directory_are_asked_about_at_the_cost_of_one(scene: Any) -> None:
+    scene.write("sub/a.jpg", "sub/b.jpg")
+    watcher = scene.build()
+    a, b = (str(scene.folder / "sub" / name) for name in ("a.jpg", "b.jpg"))
+    seen: dict[str, bool] = {}
+    assert (watcher.admits(a, seen), watcher.admits(b, seen), seen) == (True, True, {os.path.dirname(a): True})
+    (scene.folder / "sub" / ".nomedia").touch()
+    # What was found out holds for a moment, and for nobody else.
+    assert (watcher.admits(b, seen), watcher.admits(b, {}), watcher.admits(b)) == (True, False, False)
