@@ -91,7 +91,7 @@ def _bind(mappings: Mappings, files: Sequence[Path]) -> None:
 
 def _measure(top: Path, mappings: Mappings, count: int, rounds: int) -> dict[str, list[float]]:
     filters = Filters(config.Watch().ignore, EXTENSIONS)
-    recording = Recording(below=mappings.stream, failures=mappings.failure_signatures)
+    recording = Recording(below=mappings.stream, failures=mappings.failure_signatures, recorded=list)
     seconds: dict[str, list[float]] = {"bare walk": [], "reconcile": []}
     # The first round fills caches, and is not counted.
     for counted in [False] + [True] * rounds:
