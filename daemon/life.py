@@ -154,7 +154,7 @@ class Daemon:
         )
         for folder in settings.folders:
             log.info("watching %s", folder.path, extra={"path": str(folder.path)})
-        # What is there now stays: no collection needs to look at modules and models again.
+        # Modules and models stay until the end: no collection of garbage needs to look at them.
         gc.collect()
         gc.freeze()
         self._manager.ready()

@@ -59,7 +59,7 @@ class Certificate:
             # An empty password, for the library would ask for one at the terminal.
             context.load_cert_chain(self.chain, self.key, password="")
         except OSError as error:
-            # Of ssl.SSLError, strerror tells of the library's lines.
+            # The strerror of an ssl.SSLError names lines of the library's source.
             is_of_ssl = isinstance(error, ssl.SSLError)
             reason = "they do not belong together, or are no PEM files" if is_of_ssl else error.strerror
             absent = (path for path in (self.chain, self.key) if not os.path.isfile(path))

@@ -71,7 +71,7 @@ def _picture(planes: list[np.ndarray], mode: int, palette: bytes) -> Image.Image
     if mode == _CMYK:
         # Photoshop writes 255 for no ink.
         return Image.merge("CMYK", [Image.fromarray(255 - plane) for plane in planes]).convert("RGB")
-    # Of a duotone, the gray picture.
+    # A duotone stores its gray picture.
     return Image.fromarray(255 - planes[0] if mode == _BITMAP else planes[0])
 
 
@@ -94,7 +94,7 @@ def _section(data: bytes, at: int, length_format: str) -> tuple[bytes, int]:
 
 
 def _has_composite(resources: bytes) -> bool:
-    """Return what the version resource says; True where there is none, or where the resources are damaged."""
+    """Return what the version resource says; True where it is missing, or the resources are damaged."""
     at = 0
     while at + 12 <= len(resources):
         signature, number, name_length = struct.unpack_from(">4sHB", resources, at)

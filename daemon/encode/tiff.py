@@ -25,7 +25,7 @@ _STRIPS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANAR = 273, 274, 277, 2
 _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 317, 320, 322, 323, 324, 325
 _MOST, _EXTRA, _SAMPLE_FORMAT = 281, 338, 339
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED, _CMYK = 0, 1, 2, 3, 5
-# What a directory that is written anew keeps: all that says how pixels are stored.
+# A directory that is rewritten keeps these tags: they say how pixels are stored.
 _KEPT = (
     *(
         _WIDTH,
@@ -51,7 +51,7 @@ Tags = dict[int, tuple[int, ...] | bytes]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One directory of a file, and all that is needed to write it anew."""
+    """One directory of a file, and all that is needed to rewrite it."""
 
     data: bytes
     order: str

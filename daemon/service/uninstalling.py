@@ -75,13 +75,13 @@ def _data(places: Places, config: Config, kept: list[Contents]) -> Iterator[Path
 
 
 def _listed(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted; nothing where it is none. ServiceError where only another user may tell."""
+    """Return what is in a directory, sorted; an empty list where there is no such directory. ServiceError where this user may not read it."""
     try:
         return sorted(directory.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        reason = f"what is in {directory} cannot be told ({error.strerror}); say sudo before this command"
+        reason = f"{directory} cannot be read ({error.strerror}); say sudo before this command"
         raise ServiceError(reason) from error
 
 

@@ -209,7 +209,7 @@ class Watcher:
     def admits(self, path: str, seen: dict[str, bool] | None = None) -> bool:
         """Whether a file of this path belongs in the index, by its names and by the markers and links on the disk.
 
-        Who asks about many files in a moment keeps `seen` for that long: what was found out about their directories.
+        A caller with many files at one moment passes the same `seen` for all of them: it holds the answers about their directories.
         """
         folder = self.folder_of(path)
         if folder is None:
