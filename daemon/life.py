@@ -130,12 +130,7 @@ class Daemon:
         self._start_decoders(settings)
         self._manager.status("starting: making the models ready", at_once=True)
         try:
-            self._gives_up = True
-            if self._is_to_end():
-                return
-            models = _prepare(settings, self._catalogue)
-            live = _load(models, settings)
-            self._gives_up = False
+            models, live = self._made_ready()
         except _GivenUp:
             return
         if self._is_to_end():
@@ -158,6 +153,18 @@ class Daemon:
         gc.collect()
         gc.freeze()
         self._manager.ready()
+
+    def _made_ready(self) -> tuple[list[Model], LiveModels]:
+        """Return the models, prepared and loaded; _GivenUp where a signal ends the daemon before that."""
+        self._gives_up = True
+        try:
+            if self._is_to_end():
+                raise _GivenUp
+            models = _prepare(self._settings, self._catalogue)
+            return models, _load(models, self._settings)
+        finally:
+            # A signal that comes later, also after an error, interrupts nothing.
+            self._gives_up = False
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         """Take note of a signal; where the models are still made ready, which may take minutes, leave that at once."""

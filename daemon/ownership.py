@@ -155,6 +155,15 @@ def link_is_ours(path: Path) -> bool:
     )
 
 
+def is_barred(path: Path) -> bool:
+    """Return whether a directory on the way keeps this user from seeing what is at `path`, if anything."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
+
+
 def is_of_own_group(found: os.stat_result) -> bool:
     """Return whether the group of a file is the private one of its owner: same name, and nobody else in it.
 

@@ -130,7 +130,7 @@ def _folders(client: Client, folder: str | None, *, every: bool, as_json: bool) 
 def _decide(
     decide: "Callable[[str], Reply[DecisionAnswer]]", folders: list[str], outcome: str, *, every: bool, as_json: bool
 ) -> None:
-    """Decide on each folder. Of all, one may have nothing to decide any more, which is only said: its disk came back, say."""
+    """Decide on each folder; with `every`, only note a folder that has nothing held any more, as when its disk is back."""
     for folder in folders:
         try:
             _show(decide(folder), outcome, as_json=as_json)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import TYPE_CHECKING
 
 from daemon.catalogue.files import state
 from daemon.encode.providers import CPU, Provider
 from daemon.errors import ConfigError
 from daemon.installing import installing_text
+from daemon.ownership import is_barred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,22 +46,11 @@ def _of_models(reading: Reading, catalogue: Catalogue) -> Iterator[Complaint]:
         if spec.name in seen:
             yield place, f"{model} and {seen[spec.name]} are two models called {spec.name}; rename one"
         seen[spec.name] = model
-        # Pulled files lie in the data directory. Which that is may be what is wrong; and what is in another user's is not known.
-        is_unknown = reading.is_wrong("data_dir") or _is_private(reading.config.models_dir)
+        # Pulled files lie in the data directory. That key may be the wrong one, and another user's directory tells nothing.
+        is_unknown = reading.is_wrong("data_dir") or is_barred(reading.config.models_dir)
         reason = "" if is_unknown else lacking(spec, reading.config.models_dir)
         if reason:
             yield place, f"{spec.name}: {reason}"
-
-
-def _is_private(directory: Path) -> bool:
-    """Return whether another user keeps the directory to itself: who plans a service may not look into the service's."""
-    try:
-        os.stat(directory / ".")
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return not os.access(directory, os.R_OK | os.X_OK)
 
 
 def _of_provider(reading: Reading) -> Iterator[Complaint]:

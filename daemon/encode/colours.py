@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 _WHITE = (255, 255, 255, 255)
-_UINT16_MAX = 65535
+_UINT16_MAX = 65535.0
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -15,7 +15,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     The image itself is returned when it is RGB already.
     """
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_uint8(np.asarray(image)))
+        pixels = np.asarray(image)
+        image = Image.fromarray(to_uint8(pixels, _UINT16_MAX if np.issubdtype(pixels.dtype, np.integer) else 1.0))
     elif image.has_transparency_data:
         image = _over_white(image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -25,14 +26,14 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
 
 
-def _to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Scale gray values of 16 bits, 32 bits or floating point, [height, width], to 0..255.
+def to_uint8(pixels: np.ndarray, high: float) -> np.ndarray:
+    """Scale values from 0..`high` to 0..255, whatever their shape and type.
 
-    Whole numbers are taken to fill 16 bits and floating point to fill 0..1, as cameras and scanners write them; what
-    reaches outside that is scaled from its own least to its own greatest value.
+    Whole numbers are taken to fill 16 bits and floating point to fill 0..1, as cameras and scanners write them; values that
+    reach outside that are scaled from their own least to their own greatest.
     """
     values = np.nan_to_num(pixels.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = 0.0, float(_UINT16_MAX if np.issubdtype(pixels.dtype, np.integer) else 1)
+    low = 0.0
     least, greatest = float(values.min()), float(values.max())
     if least < low or greatest > high:
         low, high = least, greatest

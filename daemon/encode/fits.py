@@ -7,11 +7,14 @@ import math
 import numpy as np
 from PIL import Image
 
+from daemon.encode.colours import to_uint8
 from daemon.encode.unread import Unread
 
 _BLOCK = 2880
 _CARD = 80
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_WHITE = {8: 255.0, 16: 65535.0, 32: 65535.0, 64: 65535.0}
+"""The value of white by BITPIX; floating point has 1."""
 
 
 def is_fits(data: bytes) -> bool:
@@ -48,18 +51,8 @@ def read(data: bytes) -> Image.Image:
     if not (math.isfinite(scale) and math.isfinite(zero)):
         scale, zero = 1.0, 0.0
     values = values * np.float32(scale) + np.float32(zero)
-    pixels = _to_uint8(values, bits).reshape(planes, height, width)[:, ::-1]
+    pixels = to_uint8(values, _WHITE.get(bits, 1.0)).reshape(planes, height, width)[:, ::-1]
     return Image.fromarray(pixels[0] if planes == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2)))
-
-
-def _to_uint8(values: np.ndarray, bits: int) -> np.ndarray:
-    """Scale what 8 or 16 bits can say, or 0..1 of floating point, to 0..255, and what goes beyond that by its own least and greatest."""
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = 0.0, {8: 255.0, 16: 65535.0, 32: 65535.0, 64: 65535.0}.get(bits, 1.0)
-    least, greatest = float(values.min()), float(values.max())
-    if least < low or greatest > high:
-        low, high = least, greatest
-    return np.rint((values - low) * (255.0 / ((high - low) or 1.0))).clip(0, 255).astype(np.uint8)
 
 
 def _cards(data: bytes) -> tuple[dict[str, str], int]:

@@ -121,6 +121,8 @@ def _directory(data: bytes, at: int, order: str, *, big: bool) -> tuple[Tags, in
 
 def plain(page: Page) -> bytes:
     """Return the page as the first one of a classic TIFF, which Pillow reads."""
+    if not page.big and page.data[4:8] == struct.pack(page.order + "I", page.at):
+        return page.data
     if not page.big:
         return page.data[:4] + struct.pack(page.order + "I", page.at) + page.data[8:]
     return _rewritten(page, {})

@@ -23,7 +23,8 @@ _NAMES = ("pandas", "pandas.api", "pandas.api.types")
 def without_pandas() -> Iterator[None]:
     """While this lasts, let `import pandas` give a stand-in, which imports pandas when one of its functions is called.
 
-    Nothing is an instance of its classes before somebody else has imported pandas. Where pandas has been imported already, that is what is given. For the import of modules; no other thread may import pandas meanwhile.
+    Nothing is an instance of its classes before somebody else has imported pandas. If pandas has been imported already, this changes
+    nothing. It is for the import of modules; no other thread may import pandas meanwhile.
     """
     if "pandas" in sys.modules:
         yield

@@ -655,7 +655,7 @@ class Watcher:
         self._pending.put_all(unjudged, Hint.GONE)
         # A file that came back after the walk had passed its place is not missing, and one that has left the index is nobody's to
         # decide about. The pipeline tells of all that happens from now on.
-        self._drop(frozenset(path for path in new if self.disk.is_there(path)) | self._unrecorded(frozenset(new)))
+        self._drop(frozenset(path for path in new if self.disk.is_there(path)) | self._unrecorded(new))
 
     def _delete(self, judgement: Judgement, found: Comparison) -> None:
         self._pending.put_all([*judgement.deleted, *found.mended], Hint.GONE)

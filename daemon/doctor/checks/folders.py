@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon import ownership
 from daemon.doctor.amounts import count
 from daemon.doctor.census import NO_ANSWER
 from daemon.doctor.finding import Finding, note, ok, problem, warning
@@ -62,7 +63,7 @@ def _away(path: Path, reason: str, user: User) -> Finding:
     if reason == NO_ANSWER:
         # Whoever looks any closer hangs as well.
         return problem(f"{path} cannot be read: {reason}", "findmnt --types nfs,nfs4,cifs,fuse.sshfs")
-    is_barred = _is_barred(path)
+    is_barred = ownership.is_barred(path)
     if not is_barred and not os.path.lexists(path):
         return problem(
             f"{path} does not exist; mount its disk, or take it out of 'folders'",
@@ -97,17 +98,6 @@ def _barrier(path: Path, user: User) -> Path | None:
         if not _may_pass(found, user):
             return directory
     return None
-
-
-def _is_barred(path: Path) -> bool:
-    """Return whether a directory on the way keeps this user from seeing what is at `path`, if anything."""
-    try:
-        os.stat(path)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _may_pass(found: os.stat_result, user: User) -> bool:
